@@ -1,0 +1,143 @@
+//! What a driver implements: a backend that opens sessions, and the queue operations of one session.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+
+use crate::capabilities::Capabilities;
+use crate::entry::{Entry, EntryId, EntryKind, FencingToken, LockKey};
+use crate::error::Result;
+use crate::queue::standing::{Standing, standing};
+use crate::session::Lease;
+
+/// Where locks live: something that opens [sessions](QueueSession).
+///
+/// One value stands for one URL. All meaning (waiting, timeouts, cancellation, loss, release) is in
+/// [`QueueLocks`](crate::queue::QueueLocks), which runs on top of any backend.
+#[async_trait]
+pub trait QueueBackend: Debug + Send + Sync + 'static {
+    /// What this backend can promise.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Opens a new session, verified by one round trip, within the backend's connect timeout.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreachable`](crate::ErrorKind::Unreachable) or
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied), at the latest when the timeout ends.
+    async fn open_session(&self) -> Result<Arc<dyn QueueSession>>;
+}
+
+/// One session with the server, and the queue operations on it.
+///
+/// # Contract
+///
+/// * **D1** [`enqueue`](Self::enqueue) is idempotent in the entry's id while the session lives: called again after an
+///   unknown outcome it finds the first entry, in its place and with its token, and never another session's.
+/// * **D2** All entries of a queue have one total order, in which the server accepted them, the same for everybody.
+/// * **D3** [`look`](Self::look) and [`list`](Self::list) see at least everything that the server had accepted when this
+///   session's own entry was accepted, and, after a [`watch`](Self::watch) returned, what made it return.
+/// * **D4** [`watch`](Self::watch) may return without reason, but never sleeps through a departure.
+/// * **D5** [`remove`](Self::remove) is idempotent and final: afterwards the entry is gone, and no request that was sent before
+///   can bring it back. It touches no other entry.
+/// * **D6** An entry leaves the queue only by `remove`, or with its session.
+/// * **D7** The [lease](Self::lease) is lost, by the local clock, before the server may end the session.
+/// * **D8** Tokens rise along the order of a queue, and over the life of the service: never again a smaller one.
+///
+/// A dropped future counts as an unknown outcome: the request may have been executed, or may be executed later
+/// unless a `remove` comes after it. Names and labels are data, whatever characters they have.
+#[async_trait]
+pub trait QueueSession: Debug + Send + Sync + 'static {
+    /// How long this session is sure to live.
+    fn lease(&self) -> &Lease;
+
+    /// Appends the entry to the queue, and says where it stands.
+    async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued>;
+
+    /// The whole queue, in order.
+    async fn list(&self, lock: &LockKey) -> Result<Snapshot>;
+
+    /// Where the entry of this session stands now. A driver whose server can tell without listing the whole
+    /// queue does so.
+    async fn look(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
+        let snapshot = self.list(lock).await?;
+        Ok(standing(&snapshot.entries, id, snapshot.revision))
+    }
+
+    /// Returns when any of the entries may have left since the revision at which they were seen; at once if
+    /// one of them is not there now.
+    async fn watch(&self, lock: &LockKey, ids: &[EntryId], since: Revision) -> Result<()>;
+
+    /// Removes one entry of this session.
+    async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed>;
+
+    /// The queue for people to read: every entry, in order, with all that is known of it.
+    async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>>;
+
+    /// Every lock that has an entry or a leftover on the server.
+    async fn names(&self) -> Result<Vec<LockKey>>;
+
+    /// Removes what dead locks left behind, beside live ones, and says how many locks that were.
+    async fn cleanup(&self) -> Result<u64>;
+
+    /// Ends the session, and with it all of its entries; idempotent. Nothing renews it from here on, even
+    /// when the server cannot be told.
+    async fn close(&self) -> Result<()>;
+}
+
+/// A point in the history of the server, as the driver counts it; 0 where it does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+pub struct Revision(pub u64);
+
+/// A queue, as much of it as the rule needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// All entries, first in the queue first.
+    pub entries: Vec<QueuedEntry>,
+    /// When this was so.
+    pub revision: Revision,
+}
+
+/// One entry of a [`Snapshot`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedEntry {
+    /// Its identity.
+    pub id: EntryId,
+    /// What it asks for.
+    pub kind: EntryKind,
+}
+
+/// The answer to an [`enqueue`](QueueSession::enqueue).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The token of the entry.
+    pub token: FencingToken,
+    /// Where it stands, seen no earlier than it was appended.
+    pub standing: Standing,
+}
+
+/// The answer to a [`remove`](QueueSession::remove).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// The entry was there, and this request removed it.
+    Now,
+    /// The entry was not there (any more).
+    Absent,
+}
+
+/// One entry of a [described](QueueSession::describe) queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryDetails {
+    /// Its identity.
+    pub id: EntryId,
+    /// What it asks for.
+    pub kind: EntryKind,
+    /// The token that its guard has or will have.
+    pub token: FencingToken,
+    /// The label that its owner gave; empty for entries of other software.
+    pub label: String,
+    /// When the server accepted it, by the server's clock, where known.
+    pub since: Option<SystemTime>,
+}

@@ -1,0 +1,169 @@
+//! Entries: what stands in the queue of a lock.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rand::RngExt;
+use rand::distr::Alphanumeric;
+
+use crate::name::LockName;
+use crate::queue::rule::UNBOUNDED;
+
+/// Which queue: the name, and the family of kinds that share it.
+///
+/// Exclusive and shared entries of one name stand in one queue; semaphores have queues of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LockKey {
+    /// Exclusive and shared locks, or semaphores.
+    pub family: Family,
+    /// The name that the application gave.
+    pub name: LockName,
+}
+
+/// The two namespaces of lock names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// Exclusive and shared locks.
+    Lock,
+    /// Semaphores.
+    Semaphore,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Lock => "lock",
+            Family::Semaphore => "semaphore",
+        })
+    }
+}
+
+/// What an entry asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EntryKind {
+    /// Nobody else may hold.
+    Exclusive,
+    /// Others may hold, if they are shared too.
+    Shared,
+    /// `permits` of the `limit` permits of a semaphore.
+    Permits {
+        /// How many permits this entry takes: 1 to `limit`.
+        permits: u32,
+        /// How many permits the semaphore has; everyone who uses it must agree.
+        limit: u32,
+    },
+}
+
+impl EntryKind {
+    /// The permits that this entry takes, as the [rule](crate::queue::rule) counts them.
+    pub fn weight(self) -> u32 {
+        match self {
+            EntryKind::Exclusive => UNBOUNDED,
+            EntryKind::Shared => 1,
+            EntryKind::Permits { permits, .. } => permits,
+        }
+    }
+
+    /// The permits that there are.
+    pub fn limit(self) -> u32 {
+        match self {
+            EntryKind::Exclusive | EntryKind::Shared => UNBOUNDED,
+            EntryKind::Permits { limit, .. } => limit,
+        }
+    }
+
+    /// The family whose queues this kind stands in.
+    pub fn family(self) -> Family {
+        match self {
+            EntryKind::Exclusive | EntryKind::Shared => Family::Lock,
+            EntryKind::Permits { .. } => Family::Semaphore,
+        }
+    }
+}
+
+impl fmt::Display for EntryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EntryKind::Exclusive => f.write_str("exclusive"),
+            EntryKind::Shared => f.write_str("shared"),
+            EntryKind::Permits { permits, limit } => write!(f, "{permits} of {limit} permits"),
+        }
+    }
+}
+
+/// The identity of one entry, chosen by the client, one for each acquisition.
+///
+/// A driver may also make ids for entries that other software put into the queue: any string that is unique
+/// there will do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntryId(Arc<str>);
+
+impl EntryId {
+    /// The length of a [random](Self::random) id.
+    pub const LENGTH: usize = 22;
+
+    /// A new id: 22 ASCII letters and digits, 131 random bits.
+    pub fn random() -> Self {
+        let id: String = rand::rng().sample_iter(Alphanumeric).take(Self::LENGTH).map(char::from).collect();
+        Self(id.into())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for EntryId {
+    fn from(id: &str) -> Self {
+        Self(id.into())
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A number that grows along the queue of a lock: the guard of a later entry carries a larger one.
+///
+/// Give it to whatever the lock protects, and let that refuse a smaller token than the largest it has seen:
+/// then a holder that was paused beyond its session cannot do harm.
+/// (<https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html>)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct FencingToken(u64);
+
+impl FencingToken {
+    /// The token with this value.
+    pub const fn new(value: u64) -> Self {
+        Self(value)
+    }
+
+    /// The value, to be stored beside what the lock protects.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for FencingToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An entry that a client puts into a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its identity.
+    pub id: EntryId,
+    /// What it asks for.
+    pub kind: EntryKind,
+    /// Who waits here, for people: at most [`Entry::MAX_LABEL`] bytes.
+    pub label: String,
+}
+
+impl Entry {
+    /// The longest label, in bytes.
+    pub const MAX_LABEL: usize = 512;
+}

@@ -1,0 +1,199 @@
+//! Guards: what is held, for how long it is sure to be held, and how it is given back.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::entry::FencingToken;
+use crate::error::{Error, Result};
+use crate::name::LockName;
+use crate::session::{Lease, Loss};
+
+/// A held lock. Dropping it gives the lock back in the background; [`release`](Self::release) does so and says
+/// whether it was held all the time.
+#[must_use = "the lock is given back as soon as its guard is dropped"]
+#[derive(Debug)]
+#[clippy::has_significant_drop]
+pub struct LockGuard {
+    hold: Box<dyn Hold>,
+}
+
+/// What stands behind a [`LockGuard`]. Dropping it must give the lock back without blocking, without panicking,
+/// and outside a runtime as well.
+#[async_trait]
+pub trait Hold: Debug + Send + Sync + 'static {
+    /// The lock's name.
+    fn name(&self) -> &LockName;
+    /// The token of this hold.
+    fn fencing_token(&self) -> FencingToken;
+    /// Tells whether it is lost.
+    fn loss_signal(&self) -> &LossSignal;
+    /// Asks the server whether it still holds.
+    async fn verify(&self) -> Result<()>;
+    /// Gives it back, also when the future is dropped.
+    async fn release(self: Box<Self>) -> Result<Released>;
+}
+
+/// How a hold ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a lock that was lost did not protect what was done under it"]
+pub enum Released {
+    /// It was held without a gap until it was given back.
+    Held,
+    /// It had been lost before.
+    Lost(Loss),
+}
+
+/// Tells whether a hold is lost. Clones may outlive the guard; a release is not a loss.
+#[derive(Debug, Clone)]
+pub struct LossSignal {
+    lease: Lease,
+    removed: watch::Receiver<bool>,
+}
+
+impl LossSignal {
+    /// A hold that is lost with `lease`, or when `removed` becomes true.
+    pub fn new(lease: Lease, removed: watch::Receiver<bool>) -> Self {
+        Self { lease, removed }
+    }
+
+    /// Why the hold is lost, if it is; computed at the call, by the clock.
+    pub fn loss(&self) -> Option<Loss> {
+        if *self.removed.borrow() { Some(Loss::Removed) } else { self.lease.loss() }
+    }
+
+    /// Returns when the hold is lost, by the local clock at the latest.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop and to call again.
+    pub async fn lost(&self) -> Loss {
+        let mut removed = self.removed.clone();
+        tokio::select! {
+            loss = self.lease.lost() => loss,
+            Ok(_) = removed.wait_for(|removed| *removed) => Loss::Removed,
+        }
+    }
+
+    /// For how long the hold is sure to last if nothing more is heard; `None` if it has no such limit.
+    pub fn remaining(&self) -> Option<Duration> {
+        if *self.removed.borrow() { Some(Duration::ZERO) } else { self.lease.remaining() }
+    }
+}
+
+/// What the work under a lock may know of it; see [`DistributedLockExt::with`](crate::DistributedLockExt::with).
+#[derive(Debug, Clone)]
+pub struct HeldLock {
+    fencing_token: FencingToken,
+    loss_signal: LossSignal,
+}
+
+impl HeldLock {
+    /// The token of the guard.
+    pub fn fencing_token(&self) -> FencingToken {
+        self.fencing_token
+    }
+
+    /// Tells whether the lock is lost.
+    pub fn loss_signal(&self) -> &LossSignal {
+        &self.loss_signal
+    }
+}
+
+impl LockGuard {
+    /// A guard over this hold, for implementations of [`DistributedLock`](crate::DistributedLock).
+    pub fn new(hold: Box<dyn Hold>) -> Self {
+        Self { hold }
+    }
+
+    /// The lock's name.
+    pub fn name(&self) -> &LockName {
+        self.hold.name()
+    }
+
+    /// A number that grows from guard to guard, for what the lock protects to check.
+    pub fn fencing_token(&self) -> FencingToken {
+        self.hold.fencing_token()
+    }
+
+    /// Whether the lock is still held, computed at the call: right even immediately after a pause of the process.
+    pub fn is_valid(&self) -> bool {
+        self.hold.loss_signal().loss().is_none()
+    }
+
+    /// Until when the lock is sure to be held if nothing more is heard from the server; `None` if there is no such
+    /// limit. It moves on while the session is renewed.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.hold.loss_signal().remaining().map(|remaining| Instant::now() + remaining)
+    }
+
+    /// Returns when the lock is lost, no later than the server may let somebody else in.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop and to call again.
+    pub async fn lost(&self) -> Loss {
+        self.hold.loss_signal().lost().await
+    }
+
+    /// A clonable handle that tells of the loss, for other tasks.
+    pub fn loss_signal(&self) -> LossSignal {
+        self.hold.loss_signal().clone()
+    }
+
+    /// The token and the loss signal, without the power to release.
+    pub fn held(&self) -> HeldLock {
+        HeldLock { fencing_token: self.fencing_token(), loss_signal: self.loss_signal() }
+    }
+
+    /// Asks the server whether the lock is still held.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionLost`](crate::ErrorKind::SessionLost) or [`EntryRemoved`](crate::ErrorKind::EntryRemoved) if
+    /// it is not; another error if the server could not be asked.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop.
+    pub async fn verify(&self) -> Result<()> {
+        self.hold.verify().await
+    }
+
+    /// Runs a future as long as the lock is held: it is dropped when the lock is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionLost`](crate::ErrorKind::SessionLost) or [`EntryRemoved`](crate::ErrorKind::EntryRemoved) if
+    /// the lock was lost before the future was ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the future; the guard is not touched.
+    pub async fn protect<F: Future>(&self, future: F) -> Result<F::Output> {
+        tokio::select! {
+            biased;
+            loss = self.lost() => Err(Error::lost(loss)),
+            output = future => Ok(output),
+        }
+    }
+
+    /// Gives the lock back, and says whether it was held without a gap until then. Never touches anybody else's
+    /// entry.
+    ///
+    /// # Errors
+    ///
+    /// With the effect [unknown](crate::Effect::Unknown) when the server did not confirm in time; the entry is
+    /// then removed in the background, or ends with the session.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, the release goes on in the background.
+    pub async fn release(self) -> Result<Released> {
+        self.hold.release().await
+    }
+}

@@ -1,0 +1,41 @@
+//! The contract and the algorithm of fairlock: fair distributed locks, the same on every backend.
+//!
+//! Applications use the crate `fairlock`. This one is for those who write a backend:
+//!
+//! 1. implement [`QueueBackend`] and [`QueueSession`]: how the server keeps a queue of entries that live as
+//!    long as a session;
+//! 2. wrap it in [`queue::QueueLocks`], which does everything else, once for all backends: waiting, timeouts,
+//!    cancellation, loss, release, cleaning up;
+//! 3. give it a URL scheme with [`ServiceFactory`] and [`Registry`];
+//! 4. prove it with the crate `conformance`.
+//!
+//! The meaning of a lock is one pure function, [`queue::rule::verdict`].
+
+mod backend;
+mod capabilities;
+mod config;
+mod entry;
+mod error;
+mod guard;
+mod lock;
+mod name;
+pub mod queue;
+mod registry;
+mod service;
+pub mod session;
+mod url;
+
+pub use backend::{
+    Enqueued, EntryDetails, QueueBackend, QueueSession, QueuedEntry, Removed, Revision, Snapshot,
+};
+pub use capabilities::{Capabilities, Clocks, Failover, Fencing};
+pub use config::Config;
+pub use entry::{Entry, EntryId, EntryKind, Family, FencingToken, LockKey};
+pub use error::{Effect, Error, ErrorKind, Result};
+pub use guard::{HeldLock, Hold, LockGuard, LossSignal, Released};
+pub use lock::{AcquireOptions, DistributedLock, DistributedLockExt, LockKind, QueueEntry, Wait};
+pub use name::LockName;
+pub use registry::{Registry, ServiceFactory};
+pub use service::LockService;
+pub use session::{Loss, SessionState};
+pub use url::{LockUrl, UrlOptions};

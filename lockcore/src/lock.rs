@@ -1,0 +1,246 @@
+//! Locks as applications see them.
+
+use std::fmt::{self, Debug};
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::backend::EntryDetails;
+use crate::error::Result;
+use crate::guard::{HeldLock, LockGuard, Released};
+use crate::name::LockName;
+use crate::queue::rule::holders;
+use crate::{EntryId, EntryKind, Error, FencingToken};
+
+/// A lock: exclusive, shared or semaphore, on any backend. Making one costs no I/O.
+///
+/// The conveniences are in [`DistributedLockExt`].
+#[async_trait]
+pub trait DistributedLock: Debug + Send + Sync + 'static {
+    /// Its name.
+    fn name(&self) -> &LockName;
+
+    /// Its kind.
+    fn kind(&self) -> LockKind;
+
+    /// Waits in the queue as the options say; `None` if the lock was not had in time.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionLost`](crate::ErrorKind::SessionLost) if the session ended meanwhile (try again, at the end of
+    /// the queue), [`EntryRemoved`](crate::ErrorKind::EntryRemoved) if somebody removed the entry,
+    /// [`LimitMismatch`](crate::ErrorKind::LimitMismatch) if others use the semaphore with another limit,
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for wrong options, and what the backend reports.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing happens before the first poll. When the future is dropped, the place in the queue is given up and
+    /// the entry is removed in the background.
+    async fn acquire_with(&self, options: &AcquireOptions) -> Result<Option<LockGuard>>;
+
+    /// Holders and waiters, in order. A view, true when it was taken.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop: it changes nothing.
+    async fn queue(&self) -> Result<Vec<QueueEntry>>;
+
+    /// Whether an acquisition would succeed at once. Advice, no more: others may be faster.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop: it changes nothing.
+    async fn acquirable(&self) -> Result<bool>;
+}
+
+/// The kinds of locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LockKind {
+    /// One holder.
+    Exclusive,
+    /// Any number of holders, beside no exclusive one.
+    Shared,
+    /// As many holders as there are permits.
+    Semaphore {
+        /// The number of permits. All users of one semaphore must agree on it.
+        limit: u32,
+    },
+}
+
+/// How long to wait for a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wait {
+    /// Until it is had.
+    #[default]
+    Forever,
+    /// At most for this long, from the first poll, all retries and reconnections included. Zero is
+    /// [`Never`](Self::Never), `Duration::MAX` is [`Forever`](Self::Forever).
+    For(Duration),
+    /// Not at all: only if it is free now.
+    Never,
+}
+
+/// How to acquire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AcquireOptions {
+    /// How long to wait.
+    pub wait: Wait,
+    /// Who waits, for people who look at the queue: at most 512 bytes. Default: the host's name and the process id.
+    pub label: Option<String>,
+    /// How many permits of a semaphore to take, all at once: 1, or up to its limit.
+    pub permits: u32,
+}
+
+impl Default for AcquireOptions {
+    fn default() -> Self {
+        Self { wait: Wait::Forever, label: None, permits: 1 }
+    }
+}
+
+impl AcquireOptions {
+    /// Wait for ever, for one permit, with the default label.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long to wait.
+    #[must_use]
+    pub fn with_wait(self, wait: Wait) -> Self {
+        Self { wait, ..self }
+    }
+
+    /// Who waits.
+    #[must_use]
+    pub fn with_label(self, label: impl Into<String>) -> Self {
+        Self { label: Some(label.into()), ..self }
+    }
+
+    /// How many permits.
+    #[must_use]
+    pub fn with_permits(self, permits: u32) -> Self {
+        Self { permits, ..self }
+    }
+}
+
+/// One line of a [queue view](DistributedLock::queue).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueEntry {
+    /// Place in the queue, from 0.
+    pub position: usize,
+    /// Whether it holds; otherwise it waits.
+    pub holds: bool,
+    /// Its identity.
+    pub id: EntryId,
+    /// What it asks for.
+    pub kind: EntryKind,
+    /// The token that its guard has, or will have.
+    pub token: FencingToken,
+    /// Who it is.
+    pub label: String,
+    /// When the server accepted it, where known.
+    pub since: Option<std::time::SystemTime>,
+}
+
+impl QueueEntry {
+    /// The view of these entries, which are in the order of the queue.
+    pub fn view(entries: Vec<EntryDetails>) -> Vec<Self> {
+        let limit = entries.first().map_or(0, |head| head.kind.limit());
+        let holding = holders(limit, entries.iter().map(|entry| entry.kind.weight()));
+        let view = |(position, EntryDetails { id, kind, token, label, since })| QueueEntry {
+            position,
+            holds: position < holding,
+            id,
+            kind,
+            token,
+            label,
+            since,
+        };
+        entries.into_iter().enumerate().map(view).collect()
+    }
+}
+
+/// Conveniences over every [`DistributedLock`]. Not for implementing.
+#[async_trait]
+pub trait DistributedLockExt: DistributedLock {
+    /// Waits its turn, for ever.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`acquire_with`](DistributedLock::acquire_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`acquire_with`](DistributedLock::acquire_with).
+    async fn acquire(&self) -> Result<LockGuard> {
+        self.acquire_with(&AcquireOptions::new()).await?.ok_or_else(|| {
+            Error::new(crate::ErrorKind::Backend, "a wait without limit ended without the lock")
+        })
+    }
+
+    /// Takes the lock if it is free now and nobody waits.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`acquire_with`](DistributedLock::acquire_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`acquire_with`](DistributedLock::acquire_with).
+    async fn try_acquire(&self) -> Result<Option<LockGuard>> {
+        self.acquire_with(&AcquireOptions::new().with_wait(Wait::Never)).await
+    }
+
+    /// Waits its turn, at most for `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`acquire_with`](DistributedLock::acquire_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`acquire_with`](DistributedLock::acquire_with).
+    async fn acquire_timeout(&self, timeout: Duration) -> Result<Option<LockGuard>> {
+        self.acquire_with(&AcquireOptions::new().with_wait(Wait::For(timeout))).await
+    }
+
+    /// Runs a closure under the lock: waits its turn, runs the closure's future, gives the lock back. The
+    /// future is dropped when the lock is lost.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`acquire_with`](DistributedLock::acquire_with);
+    /// [`SessionLost`](crate::ErrorKind::SessionLost) or [`EntryRemoved`](crate::ErrorKind::EntryRemoved) if
+    /// the lock was lost before the end, even if only the release found out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the closure's future and gives the lock back.
+    async fn with<'f, T, F, Fut>(&self, f: F) -> Result<T>
+    where
+        T: Send,
+        F: FnOnce(HeldLock) -> Fut + Send + 'f,
+        Fut: Future<Output = T> + Send,
+    {
+        let guard = self.acquire().await?;
+        let output = guard.protect(f(guard.held())).await?;
+        match guard.release().await? {
+            Released::Held => Ok(output),
+            Released::Lost(loss) => Err(Error::lost(loss)),
+        }
+    }
+}
+
+impl<L: DistributedLock + ?Sized> DistributedLockExt for L {}
+
+impl fmt::Display for LockKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockKind::Exclusive => f.write_str("exclusive"),
+            LockKind::Shared => f.write_str("shared"),
+            LockKind::Semaphore { limit } => write!(f, "semaphore of {limit}"),
+        }
+    }
+}

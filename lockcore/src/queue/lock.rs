@@ -1,0 +1,99 @@
+//! One lock of a [`QueueLocks`](super::QueueLocks).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::backend::{QueuedEntry, Revision};
+use crate::entry::{Entry, EntryId, EntryKind, LockKey};
+use crate::error::{Result, invalid_input};
+use crate::guard::LockGuard;
+use crate::lock::{AcquireOptions, DistributedLock, LockKind, QueueEntry};
+use crate::name::LockName;
+use crate::queue::acquire::{Patience, acquire};
+use crate::queue::hold::QueueHold;
+use crate::queue::locks::Sessions;
+use crate::queue::standing::{Standing, standing};
+
+#[derive(Debug)]
+pub(super) struct QueueLock {
+    sessions: Arc<Sessions>,
+    key: LockKey,
+    kind: LockKind,
+}
+
+impl QueueLock {
+    pub(super) fn new(sessions: Arc<Sessions>, name: &str, kind: LockKind) -> Result<Self> {
+        if kind == (LockKind::Semaphore { limit: 0 }) {
+            return Err(invalid_input("a semaphore has at least one permit"));
+        }
+        let key = LockKey { family: entry_kind(kind, 1).family(), name: LockName::new(name)? };
+        Ok(Self { sessions, key, kind })
+    }
+
+    fn entry(&self, options: &AcquireOptions) -> Result<Entry> {
+        let limit = match self.kind {
+            LockKind::Semaphore { limit } => limit,
+            LockKind::Exclusive | LockKind::Shared => 1,
+        };
+        if !(1..=limit).contains(&options.permits) {
+            let message = format!("{} permits asked of a lock that has {limit}", options.permits);
+            return Err(invalid_input(message));
+        }
+        let label = options.label.clone().unwrap_or_else(default_label);
+        if label.len() > Entry::MAX_LABEL {
+            let message =
+                format!("a label has at most {} bytes, this one has {}", Entry::MAX_LABEL, label.len());
+            return Err(invalid_input(message));
+        }
+        Ok(Entry { id: EntryId::random(), kind: entry_kind(self.kind, options.permits), label })
+    }
+}
+
+fn entry_kind(kind: LockKind, permits: u32) -> EntryKind {
+    match kind {
+        LockKind::Exclusive => EntryKind::Exclusive,
+        LockKind::Shared => EntryKind::Shared,
+        LockKind::Semaphore { limit } => EntryKind::Permits { permits, limit },
+    }
+}
+
+/// The host's name and the process id.
+fn default_label() -> String {
+    let host = gethostname::gethostname();
+    format!("{}:{}", host.to_string_lossy(), std::process::id())
+}
+
+#[async_trait]
+impl DistributedLock for QueueLock {
+    fn name(&self) -> &LockName {
+        &self.key.name
+    }
+
+    fn kind(&self) -> LockKind {
+        self.kind
+    }
+
+    async fn acquire_with(&self, options: &AcquireOptions) -> Result<Option<LockGuard>> {
+        let entry = self.entry(options)?;
+        let patience = Patience::from(options.wait);
+        let Some(open) = patience.limit(self.sessions.current()).await else {
+            return Ok(None);
+        };
+        let grant = acquire(open?, &self.key, entry, patience).await?;
+        Ok(grant.map(|grant| LockGuard::new(Box::new(QueueHold::new(grant)))))
+    }
+
+    async fn queue(&self) -> Result<Vec<QueueEntry>> {
+        let open = self.sessions.current().await?;
+        open.unless_lost(open.session().describe(&self.key)).await.map(QueueEntry::view)
+    }
+
+    async fn acquirable(&self) -> Result<bool> {
+        let open = self.sessions.current().await?;
+        let mut entries = open.unless_lost(open.session().list(&self.key)).await?.entries;
+        let id = EntryId::random();
+        entries.push(QueuedEntry { id: id.clone(), kind: entry_kind(self.kind, 1) });
+        Ok(standing(&entries, &id, Revision::default()) == Standing::Holds)
+    }
+}

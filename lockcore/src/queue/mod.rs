@@ -1,0 +1,16 @@
+//! Locks as queues: the rule, and the one implementation of waiting, cancellation, loss and release, for
+//! every backend.
+
+mod acquire;
+pub mod attempt;
+mod backoff;
+mod hold;
+mod janitor;
+mod lock;
+mod locks;
+mod open;
+pub mod rule;
+pub(crate) mod standing;
+
+pub use locks::QueueLocks;
+pub use standing::{Standing, standing};

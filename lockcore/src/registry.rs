@@ -1,0 +1,90 @@
+//! From URL schemes to lock services.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::capabilities::Capabilities;
+use crate::config::Config;
+use crate::error::{Result, invalid_config};
+use crate::service::LockService;
+use crate::url::LockUrl;
+
+/// Makes the lock service for a URL; one for each backend.
+#[async_trait]
+pub trait ServiceFactory: Debug + Send + Sync + 'static {
+    /// Connects to what the URL names. Every option that the backend does not know must be an error; see
+    /// [`UrlOptions`](crate::UrlOptions).
+    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>>;
+}
+
+/// The URL schemes that a program knows. Anybody may add some.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    factories: BTreeMap<&'static str, Arc<dyn ServiceFactory>>,
+}
+
+impl Registry {
+    /// One that knows nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same registry with one scheme more (or another backend for a scheme that it knew).
+    #[must_use]
+    pub fn with(mut self, scheme: &'static str, factory: impl ServiceFactory) -> Self {
+        self.factories.insert(scheme, Arc::new(factory));
+        self
+    }
+
+    /// The schemes that it knows, in alphabetical order.
+    pub fn schemes(&self) -> impl Iterator<Item = &'static str> {
+        self.factories.keys().copied()
+    }
+
+    /// Connects to what the configuration names.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for an unknown scheme or option, or if the backend
+    /// cannot give what `require=` demands; otherwise what the backend reports, such as
+    /// [`Unreachable`](crate::ErrorKind::Unreachable).
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, a session that was being opened ends by itself.
+    pub async fn connect(&self, config: &Config) -> Result<Arc<dyn LockService>> {
+        let (url, requirements) = config.url()?.take_option("require");
+        let requirements = parse_requirements(requirements.as_deref().unwrap_or_default())?;
+        let service = self.factory(&url)?.connect(&url).await?;
+        let capabilities = service.capabilities();
+        let unmet = requirements.iter().find(|requirement| capabilities.meets(requirement) == Some(false));
+        let Some(unmet) = unmet else { return Ok(service) };
+        service.close().await?;
+        Err(invalid_config(format!("{}:// does not offer {unmet:?}, only: {capabilities}", url.scheme())))
+    }
+
+    fn factory(&self, url: &LockUrl) -> Result<&dyn ServiceFactory> {
+        self.factories.get(url.scheme()).map(|factory| &**factory).ok_or_else(|| {
+            let known: Vec<&str> = self.schemes().collect();
+            invalid_config(format!(
+                "unknown scheme {:?}; this program knows: {}",
+                url.scheme(),
+                known.join(", ")
+            ))
+        })
+    }
+}
+
+fn parse_requirements(text: &str) -> Result<Vec<&str>> {
+    let requirements: Vec<&str> = text.split(',').filter(|name| !name.is_empty()).collect();
+    match requirements.iter().find(|name| !Capabilities::REQUIREMENTS.contains(name)) {
+        None => Ok(requirements),
+        Some(unknown) => {
+            let valid = Capabilities::REQUIREMENTS.join(", ");
+            Err(invalid_config(format!("option require={unknown:?} is not one of {valid}")))
+        }
+    }
+}
