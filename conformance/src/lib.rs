@@ -1,1 +1,31 @@
-//! conformance
+//! The suite that proves that a lock service means what fairlock's guarantees say: ours, or a stranger's.
+//!
+//! A backend's `tests/conformance.rs` (with `harness = false`) says where the service is, and that is all:
+//!
+//! ```no_run
+//! use conformance::UrlFixture;
+//! use lockcore::Registry;
+//!
+//! fn main() -> std::process::ExitCode {
+//!     let registry = Registry::new(); // .with("myscheme", MyFactory)
+//!     conformance::main(UrlFixture::new(registry, "myscheme://127.0.0.1:1234/?session_timeout=3s"))
+//! }
+//! ```
+//!
+//! What a [`Fixture`] cannot break is listed as ignored, with the reason. [`server`] starts real servers,
+//! [`proxy`] stands between a client and its server.
+
+mod context;
+mod fixture;
+mod history;
+mod process;
+pub mod proxy;
+pub mod server;
+mod suite;
+mod trials;
+mod url_fixture;
+
+pub use context::{Context, Failure};
+pub use fixture::{Client, Fixture, Network, Operator};
+pub use suite::{Needs, Outcome, Trial, main, trials};
+pub use url_fixture::UrlFixture;

@@ -56,7 +56,20 @@ impl Registry {
     ///
     /// When dropped, a session that was being opened ends by itself.
     pub async fn connect(&self, config: &Config) -> Result<Arc<dyn LockService>> {
-        let (url, requirements) = config.url()?.take_option("require");
+        self.connect_url(config.url()?).await
+    }
+
+    /// Connects to what the URL names.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`](Self::connect).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`connect`](Self::connect).
+    pub async fn connect_url(&self, url: LockUrl) -> Result<Arc<dyn LockService>> {
+        let (url, requirements) = url.take_option("require");
         let requirements = parse_requirements(requirements.as_deref().unwrap_or_default())?;
         let service = self.factory(&url)?.connect(&url).await?;
         let capabilities = service.capabilities();

@@ -64,6 +64,12 @@ impl LockUrl {
         UrlOptions { url: self, known: RefCell::new(Vec::new()) }
     }
 
+    /// The same URL with other hosts.
+    #[must_use]
+    pub fn with_hosts(self, hosts: Vec<String>) -> Self {
+        Self { hosts, ..self }
+    }
+
     /// The same URL with these options in addition.
     ///
     /// # Errors

@@ -86,14 +86,17 @@ impl Hold for QueueHold {
                 removed = self.ticket.remove() => removed,
                 loss = signal.lost() => return Ok(Released::Lost(loss)),
             };
-            match removed {
+            let error = match removed {
                 Ok(removed) => return Ok(self.outcome(removed, certain)),
-                Err(error) if error.kind() == ErrorKind::SessionLost => {
-                    return Ok(Released::Lost(signal.loss().unwrap_or(Loss::Expired)));
-                }
-                Err(error) if error.is_retryable() => certain &= error.effect() == Effect::None,
-                Err(error) => return Err(error.with_effect(Effect::Unknown)),
+                Err(error) => error,
+            };
+            if error.kind() == ErrorKind::SessionLost || signal.loss().is_some() {
+                return Ok(Released::Lost(signal.loss().unwrap_or(Loss::Expired)));
             }
+            if !error.is_retryable() {
+                return Err(error.with_effect(Effect::Unknown));
+            }
+            certain &= error.effect() == Effect::None;
             backoff.pause().await;
         }
     }

@@ -22,7 +22,7 @@ pub(super) struct OpenSession {
 impl OpenSession {
     /// No watch is trusted for longer than this: servers and client libraries have lost wake-ups
     /// (<https://github.com/etcd-io/etcd/issues/18089>, <https://github.com/python-zk/kazoo/pull/151>).
-    const RECHECK: Duration = Duration::from_secs(20);
+    const RECHECK: Duration = Duration::from_secs(30);
 
     /// Starts the janitor of this session, on the current runtime.
     pub(super) fn new(session: Arc<dyn QueueSession>) -> Self {
@@ -50,7 +50,7 @@ impl OpenSession {
 
     /// Watches, but not for ever.
     pub(super) async fn watch_a_while(&self, lock: &LockKey, ids: &[EntryId], seen: Revision) -> Result<()> {
-        let recheck = Self::RECHECK.mul_f64(rand::rng().random_range(0.5..1.0));
+        let recheck = Self::RECHECK.mul_f64(rand::rng().random_range(0.8..1.0));
         tokio::time::timeout(recheck, self.session.watch(lock, ids, seen)).await.unwrap_or(Ok(()))
     }
 }

@@ -1,0 +1,143 @@
+//! One client of a memory, and the hooks that break its connection.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lockcore::queue::QueueLocks;
+use lockcore::{Capabilities, Clocks, Error, ErrorKind, Failover, Loss, QueueBackend, QueueSession, Result};
+
+use crate::link::{Fault, Link};
+use crate::server::Memory;
+use crate::session::{Session, Shared};
+
+/// A client of a [`Memory`], as a process would be: it has its own connection and its own session. Clones are
+/// the same client.
+///
+/// The hooks work on all of its sessions. Call them on the runtime on which the client is used.
+#[derive(Debug, Clone)]
+pub struct MemoryClient {
+    memory: Memory,
+    link: Arc<Link>,
+    session_timeout: Duration,
+    sessions: Arc<Mutex<Vec<Weak<Shared>>>>,
+}
+
+impl MemoryClient {
+    /// How long a session lives without a connection, unless it is set.
+    pub const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
+    /// How long opening a session waits for a connection.
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+    pub(crate) fn new(memory: Memory) -> Self {
+        let session_timeout = Self::SESSION_TIMEOUT;
+        Self { memory, link: Arc::new(Link::new()), session_timeout, sessions: Arc::default() }
+    }
+
+    /// The same client, with sessions that live this long without a connection.
+    #[must_use]
+    pub fn with_session_timeout(self, session_timeout: Duration) -> Self {
+        Self { session_timeout, ..self }
+    }
+
+    /// The lock service of this client.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreachable`](ErrorKind::Unreachable) while it is disconnected.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop.
+    pub async fn connect(&self) -> Result<QueueLocks> {
+        QueueLocks::connect(self.clone()).await
+    }
+
+    /// Ends the session: its holders and waiters are told, then the server drops their entries.
+    pub fn expire(&self) {
+        for session in self.live_sessions() {
+            session.lease.end(Loss::Expired);
+            session.memory.end_session(session.number);
+        }
+    }
+
+    /// Cuts the connection: requests wait, wake-ups do not arrive, and after the session timeout the server ends
+    /// the session.
+    pub fn disconnect(&self) {
+        self.link.disconnect();
+        for session in self.live_sessions() {
+            doubt(&session, self.session_timeout);
+            tokio::spawn(expire_unless_connected(session, self.link.clone(), self.session_timeout));
+        }
+    }
+
+    /// Lets requests through, but no replies and no wake-ups. The server keeps the session alive, the client must
+    /// not rely on that.
+    pub fn mute(&self) {
+        self.link.mute();
+        self.live_sessions().iter().for_each(|session| doubt(session, self.session_timeout));
+    }
+
+    /// Ends [`disconnect`](Self::disconnect) and [`mute`](Self::mute). Replies that were held up are lost.
+    pub fn reconnect(&self) {
+        for session in self.live_sessions() {
+            if session.lease.loss().is_some() || session.closed.load(Ordering::Acquire) {
+                session.memory.end_session(session.number);
+            } else {
+                session.lease.renewed(session.lease.now());
+                session.lease.grant(None);
+            }
+        }
+        self.link.heal();
+    }
+
+    /// Lets something go wrong with the next request; several faults are for as many requests.
+    pub fn inject(&self, fault: Fault) {
+        self.link.inject(fault);
+    }
+
+    /// Holds back wake-ups, or lets them through again.
+    pub fn hold_wake_ups(&self, hold: bool) {
+        self.link.hold_wake_ups(hold);
+    }
+
+    fn live_sessions(&self) -> Vec<Arc<Shared>> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.retain(|session| session.strong_count() > 0);
+        sessions.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+fn doubt(session: &Shared, session_timeout: Duration) {
+    session.lease.renewed(session.lease.now());
+    session.lease.grant(Some(session_timeout));
+    session.lease.doubt();
+}
+
+async fn expire_unless_connected(session: Arc<Shared>, link: Arc<Link>, session_timeout: Duration) {
+    if tokio::time::timeout(session_timeout, link.connected()).await.is_err() {
+        session.lease.end(Loss::Expired);
+        session.memory.end_session(session.number);
+    }
+}
+
+#[async_trait]
+impl QueueBackend for MemoryClient {
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::strict();
+        capabilities.failover = Failover::NoServer;
+        capabilities.clocks = Clocks::None;
+        capabilities.interprocess = false;
+        capabilities
+    }
+
+    async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
+        if tokio::time::timeout(Self::CONNECT_TIMEOUT, self.link.connected()).await.is_err() {
+            return Err(Error::new(ErrorKind::Unreachable, "this client of the memory is disconnected"));
+        }
+        let (session, shared) = Session::open(self.memory.clone(), self.link.clone());
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&shared));
+        Ok(Arc::new(session))
+    }
+}

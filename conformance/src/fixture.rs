@@ -1,0 +1,70 @@
+//! What the suite needs of a backend.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lockcore::{EntryId, LockKey, LockService, Result};
+
+use crate::process::Holder;
+
+/// The service under test: one place where locks live, with as many clients as a trial wants.
+#[async_trait]
+pub trait Fixture: Debug + Send + Sync + 'static {
+    /// Another client, with a connection and a session of its own, as another process would be.
+    async fn client(&self) -> Result<Client>;
+
+    /// How long the server keeps a session that it does not hear of.
+    fn session_timeout(&self) -> Duration;
+
+    /// Whether [`Client::network`] can be broken.
+    fn has_network(&self) -> bool {
+        false
+    }
+
+    /// Who can remove an entry behind its owner's back.
+    fn operator(&self) -> Option<&dyn Operator> {
+        None
+    }
+
+    /// Who can start other processes that hold locks.
+    fn holder(&self) -> Option<&Holder> {
+        None
+    }
+
+    /// The runtime that a trial runs on: by default tokio's, with two threads.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system refuses it.
+    fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+    }
+}
+
+/// One client of the service under test.
+#[derive(Debug)]
+pub struct Client {
+    /// Its lock service.
+    pub locks: Arc<dyn LockService>,
+    /// Its connection to the server, if that can be broken.
+    pub network: Option<Box<dyn Network>>,
+}
+
+/// The connection between one client and its server.
+pub trait Network: Debug + Send + Sync {
+    /// Nothing passes; the client notices that the connection is gone.
+    fn cut(&self);
+    /// Requests pass, replies and wake-ups do not: what is sent is executed, and its outcome unknown.
+    fn mute(&self);
+    /// Everything passes again. Replies that were kept back are lost.
+    fn heal(&self);
+}
+
+/// Somebody with access to the server's data.
+#[async_trait]
+pub trait Operator: Send + Sync {
+    /// Removes an entry behind its owner's back.
+    async fn remove_entry(&self, lock: &LockKey, id: &EntryId) -> Result<()>;
+}

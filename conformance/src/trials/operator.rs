@@ -1,0 +1,45 @@
+//! An entry that is removed by hand: its owner is told, others go on.
+
+use super::prelude::*;
+
+trials!("operator", Operator: [
+    a_removed_holder_is_told,
+    a_removed_waiter_is_told,
+]);
+
+fn operator(context: &Context) -> Result<&dyn crate::Operator, Failure> {
+    context.fixture().operator().ok_or_else(|| Failure::new("the fixture has no operator"))
+}
+
+async fn a_removed_holder_is_told(context: Context) -> Verdict {
+    let (alice, bob) = context.pair().await?;
+    let (a, b) = (alice.locks.exclusive(context.name())?, bob.locks.exclusive(context.name())?);
+    let guard = a.acquire().await?;
+    let waiting = context.enqueue(&b, bob.options(), 1).await?;
+    let entry = a.queue().await?.remove(0);
+    operator(&context)?.remove_entry(&context.key(entry.kind)?, &entry.id).await?;
+    let next = context.granted(waiting).await?;
+    let loss = tokio::time::timeout(context.patience(), guard.lost()).await?;
+    check!(loss == Loss::Removed, "lost because {loss}");
+    check!(guard.verify().await.is_err_and(|error| error.kind() == ErrorKind::EntryRemoved), "verified");
+    let released = guard.release().await?;
+    check!(released == Released::Lost(Loss::Removed), "released: {released:?}");
+    next.verify().await?;
+    Ok(())
+}
+
+async fn a_removed_waiter_is_told(context: Context) -> Verdict {
+    let (alice, bob) = context.pair().await?;
+    let (a, b) = (alice.locks.exclusive(context.name())?, bob.locks.exclusive(context.name())?);
+    let guard = a.acquire().await?;
+    let waiting = context.enqueue(&b, bob.options(), 1).await?;
+    let entry = a.queue().await?.remove(1);
+    operator(&context)?.remove_entry(&context.key(entry.kind)?, &entry.id).await?;
+    drop(guard);
+    context.until_empty(&*a).await?;
+    match tokio::time::timeout(context.patience(), waiting).await?? {
+        Err(error) => check!(error.kind() == ErrorKind::EntryRemoved, "not told what happened: {error:?}"),
+        Ok(got) => check!(false, "no error, but {got:?}"),
+    }
+    Ok(())
+}

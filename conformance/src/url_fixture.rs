@@ -1,0 +1,96 @@
+//! A fixture for any service that a URL can name.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lockcore::{Error, ErrorKind, LockUrl, Registry, Result};
+
+use crate::fixture::{Client, Fixture, Network};
+use crate::process::Holder;
+use crate::proxy::Proxy;
+
+/// A running service that a URL names. If the URL has exactly one host with a port, each client reaches it
+/// through a proxy, which is how the network is broken.
+#[derive(Debug)]
+pub struct UrlFixture {
+    registry: Registry,
+    url: LockUrl,
+    session_timeout: Duration,
+    interprocess: bool,
+    holder: Holder,
+}
+
+impl UrlFixture {
+    /// Connects once, to see whether the service is there and what it can do; blocks meanwhile, so do not call it
+    /// on a runtime. The trials of loss wait for as long as the URL's option `session_timeout` says (10 s
+    /// unless given).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Registry::connect`].
+    pub fn new(registry: Registry, url: &str) -> Result<Self> {
+        let parsed: LockUrl = url.parse()?;
+        let session_timeout = parsed.options().duration("session_timeout", Duration::from_secs(10))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| broken("no runtime can be had", error))?;
+        let interprocess = runtime.block_on(async {
+            let service = registry.connect_url(parsed.clone()).await?;
+            let interprocess = service.capabilities().interprocess;
+            service.close().await.map(|()| interprocess)
+        })?;
+        let holder = Holder::new(registry.clone(), url);
+        Ok(Self { registry, url: parsed, session_timeout, interprocess, holder })
+    }
+
+    /// The only host of the URL, if it has one, with its port.
+    fn host(&self) -> Option<&str> {
+        match self.url.hosts() {
+            [host] if host.contains(':') => Some(host),
+            _ => None,
+        }
+    }
+}
+
+fn broken(what: &'static str, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Backend, what).with_source(error)
+}
+
+#[async_trait]
+impl Fixture for UrlFixture {
+    async fn client(&self) -> Result<Client> {
+        let Some(host) = self.host() else {
+            let locks = self.registry.connect_url(self.url.clone()).await?;
+            return Ok(Client { locks, network: None });
+        };
+        let proxy = Proxy::start(host).await.map_err(|error| broken("no proxy can be started", error))?;
+        let url = self.url.clone().with_hosts(vec![proxy.address().to_string()]);
+        let locks = self.registry.connect_url(url).await?;
+        Ok(Client { locks, network: Some(Box::new(proxy)) })
+    }
+
+    fn session_timeout(&self) -> Duration {
+        self.session_timeout
+    }
+
+    fn has_network(&self) -> bool {
+        self.host().is_some()
+    }
+
+    fn holder(&self) -> Option<&Holder> {
+        Some(&self.holder).filter(|_| self.interprocess)
+    }
+}
+
+impl Network for Proxy {
+    fn cut(&self) {
+        Proxy::cut(self);
+    }
+
+    fn mute(&self) {
+        Proxy::mute(self);
+    }
+
+    fn heal(&self) {
+        Proxy::heal(self);
+    }
+}
