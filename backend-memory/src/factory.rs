@@ -30,7 +30,10 @@ impl ServiceFactory for MemoryFactory {
             [] => Memory::new(),
             [name] => Memory::named(name),
             _ => {
-                return Err(Error::new(ErrorKind::InvalidConfig, format!("{url} names more than one memory")));
+                return Err(Error::new(
+                    ErrorKind::InvalidConfig,
+                    format!("{url} names more than one memory"),
+                ));
             }
         };
         Ok(Arc::new(memory.client().with_session_timeout(session_timeout).connect().await?))

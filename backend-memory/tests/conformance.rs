@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backend_memory::{Memory, MemoryClient};
 use conformance::{Client, Fixture, Network, Operator};
-use lockcore::{EntryId, Error, ErrorKind, LockKey, Result};
+use lockcore::{EntryId, Error, ErrorKind, LockKey, Registry, Result};
 
 #[derive(Debug, Default)]
 struct InMemory(Memory);
@@ -62,5 +62,5 @@ impl Network for Link {
 }
 
 fn main() -> ExitCode {
-    conformance::main(Ok::<_, Error>(InMemory::default()))
+    conformance::main(Registry::new(), |_| Ok::<_, Error>(InMemory::default()))
 }

@@ -64,7 +64,7 @@ pub trait Network: Debug + Send + Sync {
 
 /// Somebody with access to the server's data.
 #[async_trait]
-pub trait Operator: Send + Sync {
+pub trait Operator: Debug + Send + Sync {
     /// Removes an entry behind its owner's back.
     async fn remove_entry(&self, lock: &LockKey, id: &EntryId) -> Result<()>;
 }

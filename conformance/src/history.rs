@@ -25,6 +25,7 @@ struct State {
 struct Grant {
     token: FencingToken,
     weight: u32,
+    limit: u32,
     /// How many grants had been seen when this one ended.
     ended_at: Option<usize>,
 }
@@ -55,12 +56,12 @@ impl History {
             let fault = format!("grant {number} ({kind}): {} permits of {limit} are held", state.held);
             state.faults.push(fault);
         }
-        state.grants.push(Grant { token: guard.fencing_token(), weight, ended_at: None });
+        state.grants.push(Grant { token: guard.fencing_token(), weight, limit, ended_at: None });
         Holding { history: self.clone(), number }
     }
 
-    /// Fails if too much was held at once, or if anybody was granted before somebody ahead of him whom he
-    /// excludes: tokens follow the queue.
+    /// Fails if too much was held at once, or if anybody was granted, and left, before somebody ahead of him was
+    /// granted with whom he cannot hold together. Tokens tell who was ahead.
     pub(crate) fn check(&self) -> Verdict {
         let state = self.lock();
         if let Some(fault) = state.faults.first() {
@@ -68,7 +69,10 @@ impl History {
         }
         for (number, grant) in state.grants.iter().enumerate() {
             let after_its_end = &state.grants[grant.ended_at.unwrap_or(state.grants.len())..];
-            let overtaken = after_its_end.iter().find(|later| later.token <= grant.token);
+            let overtaken = after_its_end.iter().find(|later| {
+                let together = u64::from(later.weight) + u64::from(grant.weight);
+                later.token <= grant.token && together > u64::from(grant.limit)
+            });
             let token = grant.token;
             check!(overtaken.is_none(), "grant {number} with token {token} overtook {overtaken:?}");
         }

@@ -7,8 +7,10 @@
 //! use lockcore::Registry;
 //!
 //! fn main() -> std::process::ExitCode {
-//!     let registry = Registry::new(); // .with("myscheme", MyFactory)
-//!     conformance::main(UrlFixture::new(registry, "myscheme://127.0.0.1:1234/?session_timeout=3s"))
+//!     let registry = Registry::new(); // .with("mine", MyFactory)
+//!     conformance::main(registry, |registry| {
+//!         UrlFixture::new(registry, "mine://127.0.0.1:1234/?session_timeout=3s")
+//!     })
 //! }
 //! ```
 //!
@@ -27,5 +29,6 @@ mod url_fixture;
 
 pub use context::{Context, Failure};
 pub use fixture::{Client, Fixture, Network, Operator};
+pub use process::{Holder, serve_as_holder};
 pub use suite::{Needs, Outcome, Trial, main, trials};
 pub use url_fixture::UrlFixture;

@@ -3,14 +3,13 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitCode, Stdio};
 
-use lockcore::{Config, DistributedLockExt, FencingToken, Registry};
+use lockcore::{Config, DistributedLockExt, FencingToken, Loss, Registry};
 
 use crate::context::Failure;
 
-/// Starts processes that hold a lock, and is what they run.
+/// Starts processes that hold a lock.
 #[derive(Debug, Clone)]
 pub struct Holder {
-    registry: Registry,
     url: String,
 }
 
@@ -18,16 +17,15 @@ pub struct Holder {
 const NAME: &str = "FAIRLOCK_CONFORMANCE_HOLD";
 
 impl Holder {
-    /// Holders of locks that live at this URL.
-    pub fn new(registry: Registry, url: impl Into<String>) -> Self {
-        Self { registry, url: url.into() }
+    /// Holders of locks that live at this URL. The program must call [`serve_as_holder`] first of all, or run the
+    /// suite with [`main`](crate::main).
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into() }
     }
 
-    /// Starts a process that holds the exclusive lock of this name until it is killed. The program must call
-    /// [`serve`](Self::serve) first of all.
+    /// Starts a process that holds the exclusive lock of this name until it is killed.
     pub(crate) fn start(&self, name: &str) -> Result<HolderProcess, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
-        // What harness comes after `serve` does not matter: it is not reached.
         let child = command.env(NAME, name).env(Config::ENV, &self.url).stdout(Stdio::piped()).spawn()?;
         let mut process = HolderProcess { child, token: FencingToken::new(0) };
         let stdout = process.child.stdout.take().ok_or_else(|| Failure::new("the holder has no output"))?;
@@ -37,30 +35,31 @@ impl Holder {
         process.token = FencingToken::new(token);
         Ok(process)
     }
+}
 
-    /// In a process that was started to hold a lock: holds it, and never returns `None`.
-    pub fn serve(&self) -> Option<ExitCode> {
-        let name = std::env::var(NAME).ok()?;
-        Some(match self.hold(&name) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => {
-                eprintln!("{failure}");
-                ExitCode::FAILURE
-            }
-        })
-    }
+/// In a process that was started to hold a lock: holds it until it is lost. In any other: `None`, at once.
+pub fn serve_as_holder(registry: &Registry) -> Option<ExitCode> {
+    let name = std::env::var(NAME).ok()?;
+    Some(match hold(registry, &name) {
+        Ok(loss) => {
+            eprintln!("the lock was lost: {loss}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("the lock was not had: {failure}");
+            ExitCode::FAILURE
+        }
+    })
+}
 
-    fn hold(&self, name: &str) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let locks = self.registry.connect(&Config::from_env()?).await?;
-            let guard = locks.exclusive(name)?.acquire().await?;
-            println!("{}", guard.fencing_token());
-            // Until it is killed, or its parent is gone and nobody will.
-            let loss = guard.lost().await;
-            Err(Failure::new(format!("lost the lock: {loss}")))
-        })
-    }
+fn hold(registry: &Registry, name: &str) -> Result<Loss, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let locks = registry.connect(&Config::from_env()?).await?;
+        let guard = locks.exclusive(name)?.acquire().await?;
+        println!("{}", guard.fencing_token());
+        Ok(guard.lost().await)
+    })
 }
 
 /// A process that holds a lock; killed when it is dropped.

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use libtest_mimic::{Arguments, Failed};
+use lockcore::Registry;
 
 use crate::context::{Context, Failure, Verdict};
 use crate::fixture::Fixture;
+use crate::process::serve_as_holder;
 use crate::trials::ALL;
 
 /// What a trial needs of the fixture.
@@ -114,18 +116,22 @@ pub fn trials() -> Vec<Trial> {
 
 /// The `main` of a backend's conformance test: runs the suite with the command line of `cargo test`.
 ///
-/// The same program, started again by a trial, is the other process that holds a lock.
-pub fn main<E: fmt::Display>(fixture: Result<impl Fixture, E>) -> ExitCode {
-    let fixture: Arc<dyn Fixture> = match fixture {
+/// The same program, started again by a trial, is another process that holds a lock at a URL of the registry; the
+/// fixture is not made there.
+pub fn main<F: Fixture, E: fmt::Display>(
+    registry: Registry,
+    fixture: impl FnOnce(Registry) -> Result<F, E>,
+) -> ExitCode {
+    if let Some(exit) = serve_as_holder(&registry) {
+        return exit;
+    }
+    let fixture: Arc<dyn Fixture> = match fixture(registry) {
         Ok(fixture) => Arc::new(fixture),
         Err(error) => {
             eprintln!("the service under test cannot be had: {error}");
             return ExitCode::FAILURE;
         }
     };
-    if let Some(exit) = fixture.holder().and_then(|holder| holder.serve()) {
-        return exit;
-    }
     let adapt = |trial: Trial| {
         let ignored = trial.ignored(&*fixture);
         let name = ignored.map_or(trial.name(), |reason| format!("{} ({reason})", trial.name()));

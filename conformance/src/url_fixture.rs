@@ -1,11 +1,12 @@
 //! A fixture for any service that a URL can name.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use lockcore::{Error, ErrorKind, LockUrl, Registry, Result};
 
-use crate::fixture::{Client, Fixture, Network};
+use crate::fixture::{Client, Fixture, Network, Operator};
 use crate::process::Holder;
 use crate::proxy::Proxy;
 
@@ -18,6 +19,9 @@ pub struct UrlFixture {
     session_timeout: Duration,
     interprocess: bool,
     holder: Holder,
+    operator: Option<Box<dyn Operator>>,
+    #[expect(dead_code, reason = "what matters is when it is dropped")]
+    server: Box<dyn Debug + Send + Sync>,
 }
 
 impl UrlFixture {
@@ -38,8 +42,28 @@ impl UrlFixture {
             let interprocess = service.capabilities().interprocess;
             service.close().await.map(|()| interprocess)
         })?;
-        let holder = Holder::new(registry.clone(), url);
-        Ok(Self { registry, url: parsed, session_timeout, interprocess, holder })
+        let holder = Holder::new(url);
+        Ok(Self {
+            registry,
+            url: parsed,
+            session_timeout,
+            interprocess,
+            holder,
+            operator: None,
+            server: Box::new(()),
+        })
+    }
+
+    /// Keeps the server that the URL names until the fixture is dropped.
+    #[must_use]
+    pub fn with_server(self, server: impl Debug + Send + Sync + 'static) -> Self {
+        Self { server: Box::new(server), ..self }
+    }
+
+    /// Lets somebody remove entries behind their owners' backs.
+    #[must_use]
+    pub fn with_operator(self, operator: impl Operator + 'static) -> Self {
+        Self { operator: Some(Box::new(operator)), ..self }
     }
 
     /// The only host of the URL, if it has one, with its port.
@@ -74,6 +98,10 @@ impl Fixture for UrlFixture {
 
     fn has_network(&self) -> bool {
         self.host().is_some()
+    }
+
+    fn operator(&self) -> Option<&dyn Operator> {
+        self.operator.as_deref()
     }
 
     fn holder(&self) -> Option<&Holder> {

@@ -22,12 +22,14 @@ const ROUNDS: u32 = 10;
 /// Lets everybody take turns, and checks the history.
 async fn contend(context: Context, turn: Turn) -> Verdict {
     let history = Arc::new(History::default());
-    let mut clients = Vec::new();
+    let (mut clients, mut turns) = (Vec::new(), Vec::new());
     for number in 0..CLIENTS {
-        let (context, history, client) = (context.clone(), history.clone(), context.client().await?);
-        clients.push(tokio::spawn(async move {
+        let client = context.client().await?;
+        let (context, history, locks) = (context.clone(), history.clone(), client.locks.clone());
+        clients.push(client);
+        turns.push(tokio::spawn(async move {
             for round in 0..ROUNDS {
-                let (lock, options) = turn(&context, &*client.locks, number * ROUNDS + round)?;
+                let (lock, options) = turn(&context, &*locks, number * ROUNDS + round)?;
                 let Some(guard) = lock.acquire_with(&options).await? else { continue };
                 let hold = history.granted(lock.kind(), options.permits, &guard);
                 tokio::time::sleep(Duration::from_micros(200)).await;
@@ -38,8 +40,8 @@ async fn contend(context: Context, turn: Turn) -> Verdict {
             Ok(())
         }));
     }
-    for client in clients {
-        tokio::time::timeout(10 * context.patience(), client).await???;
+    for turns in turns {
+        tokio::time::timeout(10 * context.patience(), turns).await???;
     }
     history.check()
 }

@@ -21,7 +21,7 @@ async fn a_holder_keeps_its_lock(context: Context) -> Verdict {
     alice.network()?.cut();
     check!(guard.is_valid(), "a disconnect is taken for a loss");
     alice.network()?.heal();
-    guard.verify().await?;
+    context.until("the server confirms the hold", async || guard.verify().await.map(|()| true)).await?;
     let queue = b.queue().await?;
     check!(queue.len() == 1 && queue[0].token == guard.fencing_token(), "not the same entry: {queue:?}");
     let released = guard.release().await?;
@@ -55,7 +55,7 @@ async fn many_short_disconnects_are_no_loss(context: Context) -> Verdict {
     for _ in 0..10 {
         alice.network()?.cut();
         alice.network()?.heal();
-        guard.verify().await?;
+        context.until("the server confirms the hold", async || guard.verify().await.map(|()| true)).await?;
     }
     check!(guard.is_valid(), "short disconnects are taken for a loss");
     Ok(())
@@ -84,12 +84,14 @@ async fn a_lost_reply_to_the_enqueue_leaves_one_entry(context: Context) -> Verdi
 async fn a_cancelled_enqueue_without_reply_leaves_nothing(context: Context) -> Verdict {
     let (alice, bob) = context.pair().await?;
     let (a, b) = (alice.locks.exclusive(context.name())?, bob.locks.exclusive(context.name())?);
+    let guard = a.acquire().await?;
     bob.network()?.mute();
-    let unknown = context.enqueue_unanswered(&b, bob.options(), &a, 0).await?;
+    let unknown = context.enqueue_unanswered(&b, bob.options(), &a, 1).await?;
     unknown.abort();
     bob.network()?.cut();
     bob.network()?.heal();
-    context.until_empty(&*a).await?;
+    context.until_queue(&*a, "only the holder is there", |queue| queue.len() == 1).await?;
+    drop(guard);
     check!(b.acquire_timeout(context.patience()).await?.is_some(), "the client blocks itself");
     Ok(())
 }

@@ -13,11 +13,12 @@ async fn grants_follow_the_queue(context: Context) -> Verdict {
     let keeper = context.client().await?;
     let lock = keeper.locks.exclusive(context.name())?;
     let mut guard = lock.acquire().await?;
-    let mut waiting = Vec::new();
+    let (mut clients, mut waiting) = (Vec::new(), Vec::new());
     for ahead in 1..6 {
         let client = context.client().await?;
-        waiting
-            .push(context.enqueue(&client.locks.exclusive(context.name())?, client.options(), ahead).await?);
+        let lock = client.locks.exclusive(context.name())?;
+        waiting.push(context.enqueue(&lock, client.options(), ahead).await?);
+        clients.push(client);
     }
     for next in waiting {
         check!(!next.is_finished(), "somebody was granted before his turn");

@@ -107,19 +107,17 @@ async fn a_new_session_serves_later_acquisitions(context: Context) -> Verdict {
 async fn a_session_that_ends_between_enqueue_and_answer_leaves_nothing(context: Context) -> Verdict {
     let (alice, bob) = context.pair().await?;
     let (a, b) = (alice.locks.exclusive(context.name())?, bob.locks.exclusive(context.name())?);
+    let guard = b.acquire().await?;
     alice.network()?.mute();
-    let attempt = {
-        let (a, options) = (a.clone(), alice.options());
-        tokio::spawn(async move { a.acquire_with(&options).await })
-    };
-    context.until_queue(&*b, "the entry is there", |queue| queue.len() == 1).await?;
+    let attempt = context.enqueue_unanswered(&a, alice.options(), &b, 1).await?;
     alice.network()?.cut();
     match context.finished(attempt).await {
         Ok(got) => check!(false, "no error, but {got:?}"),
         Err(failure) => check!(!failure.to_string().contains("hangs"), "{failure}"),
     }
-    context.until_empty(&*b).await?;
+    context.until_queue(&*b, "the lost entry is gone", |queue| queue.len() == 1).await?;
     alice.network()?.heal();
+    drop(guard);
     let again = a.acquire_timeout(context.patience()).await?;
     check!(again.is_some(), "the client is of no use any more");
     Ok(())

@@ -1,0 +1,95 @@
+//! What errors of the client library mean.
+
+use lockcore::{Effect, Error, ErrorKind};
+use zookeeper_client::Error as ClientError;
+
+/// The one table of errors. What is not sure to have changed nothing has an unknown effect.
+pub(crate) fn error(source: ClientError) -> Error {
+    use ClientError as E;
+    let (kind, effect, retryable, message) = match &source {
+        // A reset or silent connection is `Custom`; only a closed one is `ConnectionLoss`.
+        E::ConnectionLoss | E::Custom(_) | E::Timeout | E::NoHosts => {
+            (ErrorKind::Unreachable, Effect::Unknown, true, "the connection to ZooKeeper was lost")
+        }
+        E::SessionMoved => {
+            (ErrorKind::Unreachable, Effect::Unknown, true, "the session is on another ZooKeeper server now")
+        }
+        E::Throttled => (ErrorKind::Unreachable, Effect::None, true, "ZooKeeper is overloaded"),
+        E::NotReadOnly => (ErrorKind::Unreachable, Effect::None, true, "this ZooKeeper server has no quorum"),
+        // Ends of a session that the library found out about; a request under way may have been executed.
+        E::SessionExpired | E::ClientClosed => {
+            (ErrorKind::SessionLost, Effect::Unknown, true, "the ZooKeeper session is over")
+        }
+        E::AuthFailed => {
+            (ErrorKind::PermissionDenied, Effect::Unknown, false, "ZooKeeper refuses these credentials")
+        }
+        E::NoAuth | E::InvalidAcl => {
+            (ErrorKind::PermissionDenied, Effect::None, false, "ZooKeeper does not permit this")
+        }
+        E::NoNode
+        | E::NodeExists
+        | E::NotEmpty
+        | E::BadVersion
+        | E::NoChildrenForEphemerals
+        | E::NoWatcher
+        | E::BadArguments(_)
+        | E::QuotaExceeded
+        | E::MarshallingError
+        | E::Unimplemented
+        | E::ReconfigDisabled => (ErrorKind::Backend, Effect::None, false, "ZooKeeper refused the request"),
+        // An answer that cannot be read ends the connection, and every request on it fails like this.
+        E::UnexpectedError(_) | E::UnmarshalError { .. } => {
+            (ErrorKind::Backend, Effect::Unknown, true, "the answer of ZooKeeper makes no sense")
+        }
+        _ => (ErrorKind::Backend, Effect::Unknown, false, "ZooKeeper reported an error"),
+    };
+    Error::new(kind, message).with_effect(effect).with_retryable(retryable).with_source(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+    use ClientError as E;
+    use Effect::{None as Nothing, Unknown};
+    use ErrorKind::{Backend, PermissionDenied, SessionLost, Unreachable};
+
+    #[test]
+    fn every_row() {
+        let unreadable = E::UnmarshalError { entity: "stat", reason: &"too short" };
+        for (source, kind, effect, retryable) in [
+            (E::ConnectionLoss, Unreachable, Unknown, true),
+            (E::Timeout, Unreachable, Unknown, true),
+            (E::NoHosts, Unreachable, Unknown, true),
+            (E::SessionMoved, Unreachable, Unknown, true),
+            (E::Throttled, Unreachable, Nothing, true),
+            (E::NotReadOnly, Unreachable, Nothing, true),
+            (E::SessionExpired, SessionLost, Unknown, true),
+            (E::ClientClosed, SessionLost, Unknown, true),
+            (E::AuthFailed, PermissionDenied, Unknown, false),
+            (E::NoAuth, PermissionDenied, Nothing, false),
+            (E::InvalidAcl, PermissionDenied, Nothing, false),
+            (E::NoNode, Backend, Nothing, false),
+            (E::NodeExists, Backend, Nothing, false),
+            (E::NotEmpty, Backend, Nothing, false),
+            (E::BadVersion, Backend, Nothing, false),
+            (E::NoChildrenForEphemerals, Backend, Nothing, false),
+            (E::NoWatcher, Backend, Nothing, false),
+            (E::BadArguments(&"path"), Backend, Nothing, false),
+            (E::QuotaExceeded, Backend, Nothing, false),
+            (E::MarshallingError, Backend, Nothing, false),
+            (E::Unimplemented, Backend, Nothing, false),
+            (E::ReconfigDisabled, Backend, Nothing, false),
+            (E::UnexpectedError("BUG".to_owned()), Backend, Unknown, true),
+            (unreadable, Backend, Unknown, true),
+            (E::RuntimeInconsistent, Backend, Unknown, false),
+            (E::UnexpectedErrorCode(-4), Backend, Unknown, false),
+        ] {
+            let mapped = error(source.clone());
+            assert_eq!((mapped.kind(), mapped.effect()), (kind, effect), "{source}");
+            assert_eq!(mapped.is_retryable(), retryable, "{source}");
+            assert_eq!(mapped.source().and_then(|kept| kept.downcast_ref()), Some(&source));
+        }
+    }
+}

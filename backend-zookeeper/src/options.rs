@@ -1,0 +1,255 @@
+//! Which servers, where on them, and as whom.
+
+use std::fmt;
+use std::time::Duration;
+
+use lockcore::{Error, ErrorKind, LockUrl, Result};
+use zookeeper_client::{Acls, Client, Connector};
+
+const DEFAULT_PORT: u16 = 2181;
+const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which servers, where on them, and as whom. `Debug` does not show credentials.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ZooKeeperOptions {
+    servers: String,
+    server_count: u32,
+    root: String,
+    session_timeout: Duration,
+    connect_timeout: Duration,
+    auth: Option<Auth>,
+    open: bool,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Auth {
+    scheme: String,
+    credentials: String,
+}
+
+impl ZooKeeperOptions {
+    /// The servers, each as `host:port`; everything else by default: no root directory, a session timeout of
+    /// 10 s, a connect timeout of 5 s, no authentication.
+    pub fn new<S: AsRef<str>>(servers: impl IntoIterator<Item = S>) -> Self {
+        let servers: Vec<String> = servers.into_iter().map(|server| server.as_ref().to_owned()).collect();
+        Self {
+            servers: servers.join(","),
+            server_count: u32::try_from(servers.len()).unwrap_or(u32::MAX).max(1),
+            root: String::new(),
+            session_timeout: DEFAULT_SESSION_TIMEOUT,
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            auth: None,
+            open: false,
+        }
+    }
+
+    /// The options of a URL such as
+    /// `zookeeper://h1:2181,h2:2181/root?session_timeout=10s&connect_timeout=5s&auth=digest:user:password&acl=creator`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for anything that cannot be meant.
+    pub fn from_url(url: &LockUrl) -> Result<Self> {
+        let options = url.options();
+        let mut parsed = Self::new(url.endpoints(DEFAULT_PORT)?)
+            .with_root(url.path())?
+            .with_session_timeout(options.duration("session_timeout", DEFAULT_SESSION_TIMEOUT)?)
+            .with_connect_timeout(options.duration("connect_timeout", DEFAULT_CONNECT_TIMEOUT)?);
+        parsed.auth = auth(options.text("auth"), url.credentials())?;
+        let has_auth = parsed.auth.is_some();
+        parsed.open = options.choice("acl", &[("open", true), ("creator", false)], !has_auth)?;
+        options.finish()?;
+        if !parsed.open && !has_auth {
+            return Err(invalid("option acl=creator needs auth=digest:user:password"));
+        }
+        Ok(parsed)
+    }
+
+    /// The node under which everything lies, such as `/app`; made when missing.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) if it is not an absolute path.
+    pub fn with_root(mut self, root: &str) -> Result<Self> {
+        let root = root.strip_suffix('/').unwrap_or(root);
+        let valid = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(char::is_control);
+        let mut parts = root.split('/');
+        if parts.next() != Some("") || !parts.all(valid) {
+            return Err(invalid(format!("root {root:?} is not a path such as /app/locks")));
+        }
+        root.clone_into(&mut self.root);
+        Ok(self)
+    }
+
+    /// After how long without a word from us the servers end our session. They may grant more or less.
+    #[must_use]
+    pub fn with_session_timeout(mut self, timeout: Duration) -> Self {
+        self.session_timeout = timeout;
+        self
+    }
+
+    /// How long to try to reach a server when a session is opened.
+    #[must_use]
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Authenticates, for the scheme `digest` with `user:password`. Nodes that we make are then accessible to the
+    /// same user only.
+    #[must_use]
+    pub fn with_auth(mut self, scheme: impl Into<String>, credentials: impl Into<String>) -> Self {
+        self.auth = Some(Auth { scheme: scheme.into(), credentials: credentials.into() });
+        self
+    }
+
+    /// Makes nodes accessible to everybody, even though we authenticate.
+    #[must_use]
+    pub fn with_open_acl(mut self) -> Self {
+        self.open = true;
+        self
+    }
+
+    pub(crate) fn servers(&self) -> &str {
+        &self.servers
+    }
+
+    pub(crate) fn root(&self) -> &str {
+        &self.root
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    pub(crate) fn acls(&self) -> Acls<'static> {
+        if self.open || self.auth.is_none() { Acls::anyone_all() } else { Acls::creator_all() }
+    }
+
+    pub(crate) fn connector(&self) -> Connector {
+        // The protocol counts milliseconds in an i32; to the client library zero is "not given".
+        let session_timeout =
+            self.session_timeout.clamp(Duration::from_millis(1), Duration::from_millis(i32::MAX as u64));
+        // A server that swallows packets must not use up the time in which another one would have answered. But
+        // this is also how long a server may be silent later.
+        let connection_timeout =
+            (self.connect_timeout / self.server_count).clamp(session_timeout / 10, session_timeout * 2 / 5);
+        let connector = Client::connector()
+            .with_session_timeout(session_timeout)
+            .with_connection_timeout(connection_timeout);
+        match &self.auth {
+            Some(Auth { scheme, credentials }) => connector.with_auth(scheme, credentials.as_bytes()),
+            None => connector,
+        }
+    }
+}
+
+impl fmt::Debug for ZooKeeperOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ZooKeeperOptions")
+            .field("servers", &self.servers)
+            .field("root", &self.root)
+            .field("session_timeout", &self.session_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("auth", &self.auth.as_ref().map(|auth| &auth.scheme))
+            .field("open", &self.open)
+            .finish_non_exhaustive()
+    }
+}
+
+fn auth(option: Option<&str>, credentials: Option<(&str, Option<&str>)>) -> Result<Option<Auth>> {
+    // The values stay out of the messages: they are secret.
+    match (option, credentials) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(invalid("the URL has both a user and the option auth")),
+        (Some(option), None) => match option.split_once(':') {
+            Some((scheme, rest)) if !scheme.is_empty() && rest.contains(':') => {
+                Ok(Some(Auth { scheme: scheme.to_owned(), credentials: rest.to_owned() }))
+            }
+            _ => Err(invalid("option auth is not scheme:user:password, such as digest:user:password")),
+        },
+        (None, Some((user, Some(password)))) if !user.is_empty() => {
+            Ok(Some(Auth { scheme: "digest".to_owned(), credentials: format!("{user}:{password}") }))
+        }
+        (None, Some(_)) => {
+            Err(invalid("the URL has a user without a password, or a password without a user"))
+        }
+    }
+}
+
+fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::InvalidConfig, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<ZooKeeperOptions> {
+        ZooKeeperOptions::from_url(&url.parse()?)
+    }
+
+    #[test]
+    fn defaults() {
+        let options = parse("zookeeper://h1,h2:99").unwrap();
+        assert_eq!(options, ZooKeeperOptions::new(["h1:2181", "h2:99"]).with_open_acl());
+        assert_eq!((options.servers(), options.root()), ("h1:2181,h2:99", ""));
+        assert_eq!((options.session_timeout.as_secs(), options.connect_timeout.as_secs()), (10, 5));
+        assert_eq!(options.acls(), Acls::anyone_all());
+    }
+
+    #[test]
+    fn everything_given() {
+        let options =
+            parse("zookeeper://h/app/x/?session_timeout=3s&connect_timeout=2s&auth=digest:me:a:b&acl=open")
+                .unwrap();
+        let expected = ZooKeeperOptions::new(["h:2181"])
+            .with_root("/app/x")
+            .unwrap()
+            .with_session_timeout(Duration::from_secs(3))
+            .with_connect_timeout(Duration::from_secs(2))
+            .with_auth("digest", "me:a:b")
+            .with_open_acl();
+        assert_eq!(options, expected);
+    }
+
+    #[test]
+    fn whoever_authenticates_keeps_others_out() {
+        for url in ["zookeeper://me:p%40ss@h", "zookeeper://h?auth=digest:me:p%40ss"] {
+            let options = parse(url).unwrap();
+            assert_eq!(options, ZooKeeperOptions::new(["h:2181"]).with_auth("digest", "me:p@ss"));
+            assert_eq!(options.acls(), Acls::creator_all());
+        }
+    }
+
+    #[test]
+    fn mistakes_are_refused_without_telling_secrets() {
+        for url in [
+            "zookeeper://",
+            "zookeeper://h/a//b",
+            "zookeeper://h/a/..",
+            "zookeeper://h/a/./b",
+            "zookeeper://h/a%00",
+            "zookeeper://h?acl=creator",
+            "zookeeper://h?acl=closed",
+            "zookeeper://h?auth=secret",
+            "zookeeper://h?auth=digest:secret",
+            "zookeeper://me:secret@h?auth=digest:me:secret",
+            "zookeeper://me@h",
+            "zookeeper://:secret@h",
+            "zookeeper://h?session_timeout=0s",
+            "zookeeper://h?session_timout=1s&auth=digest:me:secret",
+        ] {
+            let error = parse(url).expect_err(url);
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let options = parse("zookeeper://me:secret@h").unwrap();
+        assert!(!format!("{options:?} {:?}", options.connector()).contains("secret"));
+    }
+}
