@@ -219,7 +219,7 @@ impl Link {
                 return to.shutdown().await;
             }
             tokio::select! {
-                Ok(()) = state.changed() => {}
+                changed = state.changed() => changed.map_err(io::Error::other)?,
                 ready = from.readable(), if more && (!open || buffer.is_empty()) => {
                     ready?;
                     more = self.read(&from, buffer, open, direction)?;

@@ -190,9 +190,12 @@ async fn an_abandoned_request_arrives_after_its_client_gave_up() {
     let mut other = TcpStream::connect(echo.proxy.address()).await.unwrap();
     assert_eq!(ask(&mut other, b"delete, ").await.unwrap(), b"delete, ");
     echo.proxy.cut();
+    assert_reset(&mut other).await;
     echo.proxy.heal();
+    let mut other = TcpStream::connect(echo.proxy.address()).await.unwrap();
+    assert_eq!(ask(&mut other, b"close, ").await.unwrap(), b"close, ");
     echo.proxy.deliver();
-    until(|| echo.has(b"delete, create")).await;
+    until(|| echo.has(b"delete, close, create")).await;
 }
 
 #[tokio::test]
@@ -205,5 +208,10 @@ async fn dropping_the_proxy_ends_its_connections() {
     drop(proxy);
     assert_reset(&mut client).await;
     assert_reset(&mut server).await;
-    within(async { while TcpStream::connect(address).await.is_ok() {} }).await;
+    let closed = async {
+        while TcpStream::connect(address).await.is_ok() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within(closed).await;
 }

@@ -1,1 +1,69 @@
-fn main() {}
+//! The command `fairlock`: a program under a fair distributed lock, and views of the queues.
+
+mod arguments;
+mod child;
+mod cleanup;
+mod conformance;
+mod demo;
+mod exit;
+mod list;
+mod output;
+mod queue;
+mod run;
+mod service;
+mod signals;
+mod witness;
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::runtime::Runtime;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::arguments::{Arguments, Command};
+use crate::exit::Failure;
+
+fn main() -> ExitCode {
+    // A trial of the suite starts this program again, as another process that holds a lock.
+    if let Some(exit) = ::conformance::serve_as_holder(&fairlock::registry()) {
+        return exit;
+    }
+    let ended = match Arguments::try_parse() {
+        Ok(arguments) => execute(&arguments),
+        Err(error) => exit::usage(&error),
+    };
+    ended.unwrap_or_else(|failure| failure.report())
+}
+
+fn execute(Arguments { url, command }: &Arguments) -> Result<ExitCode, Failure> {
+    let url = url.as_deref();
+    match command {
+        Command::Demo(options) => on_runtime(demo::demo(url, options)),
+        Command::Run(options) => on_runtime(run::run(url, options)),
+        Command::Queue(options) => on_runtime(queue::queue(url, options)),
+        Command::List(options) => on_runtime(list::list(url, options)),
+        Command::Cleanup => on_runtime(cleanup::cleanup(url)),
+        Command::Conformance(options) => conformance::conformance(url, options),
+        Command::Child(command) => Err(child::become_command(command)),
+    }
+}
+
+fn on_runtime(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    log_to_stderr();
+    let runtime = Runtime::new()?;
+    let ended = runtime.block_on(command);
+    // A name that is still being looked up must not hold up the end.
+    runtime.shutdown_background();
+    ended
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+}

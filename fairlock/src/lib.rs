@@ -1,4 +1,127 @@
-//! Fair distributed locks for Rust.
+//! Fair distributed locks: processes on many machines take turns, in the order in which they asked.
+//!
+//! One URL in the configuration says where the locks live: on ZooKeeper in production, in memory in unit tests.
+//! What a lock means is the same everywhere.
+//!
+//! # Take a lock
+//!
+//! ```
+//! use fairlock::{DistributedLockExt, LockService};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> fairlock::Result<()> {
+//! let locks = fairlock::connect("memory://").await?; // "zookeeper://zk1:2181,zk2:2181/app"
+//! let lock = locks.exclusive("orders/42")?; // no I/O yet
+//!
+//! let guard = lock.acquire().await?; // waits its turn
+//! write(42, guard.fencing_token());
+//! guard.release().await?; // or drop it: then it is released in the background
+//! # Ok(())
+//! # }
+//! # fn write(_order: u32, _token: fairlock::FencingToken) {}
+//! ```
+//!
+//! A [`FencingToken`] grows from guard to guard. Let what the lock protects refuse a smaller token than it has
+//! seen: then even a holder that was paused for an hour, and does not know yet that it lost the lock, cannot do
+//! harm.
+//!
+//! # Three kinds, one queue each
+//!
+//! | | who may hold |
+//! |---|---|
+//! | [`exclusive`](LockService::exclusive) | one |
+//! | [`shared`](LockService::shared) | many, but nobody beside an exclusive holder of the same name |
+//! | [`semaphore`](LockService::semaphore) | as many as there are permits |
+//!
+//! Nobody overtakes: a reader that comes after a waiting writer waits behind it. The kind belongs to the handle, so
+//! that code which takes a [`&dyn DistributedLock`](DistributedLock) works with every kind on every backend.
+//!
+//! ```
+//! use fairlock::{AcquireOptions, DistributedLock, DistributedLockExt, LockService};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> fairlock::Result<()> {
+//! # let locks = fairlock::connect("memory://").await?;
+//! let (reader, another) = (locks.shared("report")?.acquire().await?, locks.shared("report")?.acquire().await?);
+//! assert!(locks.exclusive("report")?.try_acquire().await?.is_none());
+//!
+//! let gpu = locks.semaphore("gpu", 4)?;
+//! let guard = gpu.acquire_with(&AcquireOptions::new().with_permits(3).with_label("training")).await?;
+//! assert_eq!(gpu.queue().await?[0].label, "training");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Don't wait for ever
+//!
+//! ```
+//! use std::time::Duration;
+//! use fairlock::{DistributedLockExt, LockService};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> fairlock::Result<()> {
+//! # let locks = fairlock::connect("memory://").await?;
+//! let lock = locks.exclusive("orders/42")?;
+//! let guard = lock.try_acquire().await?; // only if it is free now
+//! assert!(guard.is_some());
+//! let second = lock.acquire_timeout(Duration::from_millis(20)).await?;
+//! assert!(second.is_none()); // not in time, and nothing was left in the queue
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Any future of this library may be dropped at any time: it gives up its place in the queue.
+//!
+//! # When the lock is lost
+//!
+//! A process that cannot reach the server for longer than its session lasts loses its locks; a short interruption
+//! costs nothing. The guard knows in time, by the local clock: no later than the server may let somebody else in.
+//! [`with`](DistributedLockExt::with) and [`protect`](LockGuard::protect) stop the work at that moment,
+//! [`lost`](LockGuard::lost) tells those who want to stop it themselves, and [`is_valid`](LockGuard::is_valid) is right
+//! even immediately after a pause.
+//!
+//! ```
+//! use fairlock::{DistributedLockExt, LockService, Released};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> fairlock::Result<()> {
+//! # let locks = fairlock::connect("memory://").await?;
+//! # let lock = locks.exclusive("orders/42")?;
+//! let sum = lock.with(|held| async move { held.fencing_token().get() + work().await }).await?;
+//!
+//! let guard = lock.acquire().await?;
+//! tokio::select! {
+//!     _ = work() => println!("done"),
+//!     loss = guard.lost() => println!("stopped: {loss}"),
+//! }
+//! if let Released::Lost(loss) = guard.release().await? {
+//!     println!("somebody else may have held it as well: {loss}");
+//! }
+//! # Ok(())
+//! # }
+//! # async fn work() -> u64 { 1 }
+//! ```
+//!
+//! # Configuration
+//!
+//! [`connect`] takes a URL or a [`Config`], which comes [from the environment](Config::from_env) or, with serde, from a
+//! file. An unknown scheme or option is an error that lists the valid ones. The option `require` refuses a backend that
+//! does not promise enough:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let error = fairlock::connect("memory://?require=fair,interprocess").await.unwrap_err();
+//! assert_eq!(error.kind(), fairlock::ErrorKind::InvalidConfig);
+//! # }
+//! ```
+//!
+//! | feature | URL | |
+//! |---|---|---|
+//! | `memory` (default) | `memory://`, `memory://name` | within one process, for unit tests; the named ones are shared by all its connections |
+//! | `zookeeper` (default) | `zookeeper://host:port,…/path` | |
+//!
+//! A backend that is not in this crate registers its own scheme: `fairlock::registry().with("myscheme", factory)`.
 
 use std::sync::Arc;
 

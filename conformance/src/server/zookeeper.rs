@@ -276,7 +276,6 @@ fn node(id: usize, port: u16, members: &str) -> io::Result<ZooKeeper> {
 }
 
 /// `forceSync=no` saves time and loses nothing here: what a killed process has written stays in the kernel.
-/// Without `maxNotificationInterval` an election that lost a message waits up to a minute to send it again.
 fn config(directory: &Path, port: u16, members: &str) -> String {
     format!(
         "dataDir={}\n\
@@ -285,9 +284,8 @@ fn config(directory: &Path, port: u16, members: &str) -> String {
          maxClientCnxns=0\n\
          tickTime=500\n\
          minSessionTimeout=1000\n\
-         initLimit=10\n\
+         initLimit=5\n\
          syncLimit=5\n\
-         fastleader.maxNotificationInterval=500\n\
          forceSync=no\n\
          admin.enableServer=false\n\
          4lw.commands.whitelist=*\n\

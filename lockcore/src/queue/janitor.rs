@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::backend::QueueSession;
 use crate::entry::{EntryId, LockKey};
 use crate::queue::backoff::Backoff;
+use crate::session::Loss;
 
 /// An entry that has to go.
 #[derive(Debug)]
@@ -26,7 +27,10 @@ pub(super) async fn tend(session: Arc<dyn QueueSession>, mut requests: Unbounded
     let removals = stream.for_each_concurrent(AT_ONCE, |removal| remove_for_certain(&*session, removal));
     tokio::select! {
         () = removals => {}
-        loss = session.lease().lost() => tracing::warn!(%loss, "session lost"),
+        loss = session.lease().lost() => match loss {
+            Loss::Closed => {}
+            loss => tracing::warn!(%loss, "session lost"),
+        },
     }
     if let Err(error) = session.close().await {
         tracing::debug!(%error, "the server was not told of the end of the session, it will expire");

@@ -1,0 +1,15 @@
+//! `fairlock cleanup`: away with what unused locks left behind.
+
+use std::process::ExitCode;
+
+use crate::exit::Failure;
+use crate::output;
+use crate::service::{close, connect};
+
+pub(crate) async fn cleanup(url: Option<&str>) -> Result<ExitCode, Failure> {
+    let service = connect(url).await?;
+    let removed = service.cleanup().await;
+    close(&*service).await;
+    output::line(format_args!("unused locks removed: {}", removed?))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,111 @@
+//! `fairlock demo`: executors that contend for one lock, and a witness that checks that they take turns.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fairlock::{AcquireOptions, DistributedLock, Error, LockService, Released};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::arguments::DemoOptions;
+use crate::exit::{self, Failure};
+use crate::output;
+use crate::service::{close, connect};
+use crate::witness::{Turn, Witness};
+
+pub(crate) async fn demo(url: Option<&str>, options: &DemoOptions) -> Result<ExitCode, Failure> {
+    let url = url.unwrap_or("memory://");
+    let services = services(url, options.executors).await?;
+    let witness = Arc::new(Mutex::new(Witness::default()));
+    let start = Instant::now();
+    let contended = contend(&services, options, &witness).await;
+    let elapsed = start.elapsed();
+    futures::future::join_all(services.iter().map(|service| close(&**service))).await;
+    contended?;
+    Ok(sum_up(&lock_witness(&witness), options.executors, elapsed)?)
+}
+
+/// A service for each executor, as if each were a process; one for all where processes could not share it.
+async fn services(url: &str, executors: u32) -> Result<Vec<Arc<dyn LockService>>, Failure> {
+    let first = connect(Some(url)).await?;
+    if !first.capabilities().interprocess {
+        return Ok((0..executors).map(|_| first.clone()).collect());
+    }
+    let others = (1..executors).map(|_| connect(Some(url)));
+    let mut services = futures::future::try_join_all(others).await?;
+    services.push(first);
+    Ok(services)
+}
+
+async fn contend(
+    services: &[Arc<dyn LockService>],
+    options: &DemoOptions,
+    witness: &Arc<Mutex<Witness>>,
+) -> Result<(), Failure> {
+    let mut executors: JoinSet<Result<(), Failure>> = JoinSet::new();
+    for (executor, service) in (1..).zip(services) {
+        let lock = service.exclusive(&options.name)?;
+        let (tasks, hold, witness) = (options.tasks, options.hold, witness.clone());
+        executors.spawn(async move {
+            for task in 1..=tasks {
+                turn(&*lock, hold, Turn { executor, task }, &witness).await?;
+            }
+            Ok(())
+        });
+    }
+    while let Some(ended) = executors.join_next().await {
+        ended.map_err(io::Error::from)??;
+    }
+    Ok(())
+}
+
+/// Once through the lock.
+async fn turn(
+    lock: &dyn DistributedLock,
+    hold: Duration,
+    turn: Turn,
+    witness: &Mutex<Witness>,
+) -> Result<(), Failure> {
+    let label = format!("executor {}", turn.executor);
+    let acquire = AcquireOptions::new().with_label(label);
+    let guard = lock
+        .acquire_with(&acquire)
+        .await?
+        .ok_or_else(|| Failure::new(exit::NOT_IN_TIME, "a wait without limit ended without the lock"))?;
+    let token = guard.fencing_token();
+    let grant = lock_witness(witness).enter(turn, token);
+    output::line(grant)?;
+    let queue = lock.queue().await?;
+    // A lock that was lost does not show in the queue.
+    if let Some(loss) = guard.loss_signal().loss() {
+        return Err(Error::lost(loss).into());
+    }
+    lock_witness(witness).see(token, &queue);
+    tokio::time::sleep(hold).await;
+    lock_witness(witness).leave();
+    match guard.release().await? {
+        Released::Held => Ok(()),
+        Released::Lost(loss) => Err(Error::lost(loss).into()),
+    }
+}
+
+fn lock_witness(witness: &Mutex<Witness>) -> MutexGuard<'_, Witness> {
+    witness.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn sum_up(witness: &Witness, executors: u32, elapsed: Duration) -> io::Result<ExitCode> {
+    let grants = witness.grants();
+    let rate = f64::from(grants) / elapsed.as_secs_f64();
+    let elapsed = Duration::from_millis(elapsed.as_millis() as u64);
+    let elapsed = humantime::format_duration(elapsed);
+    output::line(format_args!("{grants} grants to {executors} executors in {elapsed} ({rate:.0}/s)"))?;
+    let violations = witness.violations();
+    if violations.is_empty() {
+        output::line("never two at once, and in the order of the queue")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    violations.iter().for_each(output::diagnostic);
+    Ok(ExitCode::from(exit::VIOLATED))
+}

@@ -1,0 +1,32 @@
+//! `fairlock list`: the locks that there are.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::arguments::ListOptions;
+use crate::exit::Failure;
+use crate::output;
+use crate::service::{close, connect};
+
+/// One lock in JSON. Documented in the help, so: fields may be added, not changed.
+#[derive(Serialize)]
+struct Row {
+    family: String,
+    name: String,
+}
+
+pub(crate) async fn list(url: Option<&str>, options: &ListOptions) -> Result<ExitCode, Failure> {
+    let service = connect(url).await?;
+    let names = service.names().await;
+    close(&*service).await;
+    let row = |key: fairlock::LockKey| Row { family: key.family.to_string(), name: key.name.to_string() };
+    let rows: Vec<Row> = names?.into_iter().map(row).collect();
+    if options.json {
+        output::json(&rows)?;
+    } else {
+        let cells: Vec<_> = rows.into_iter().map(|Row { family, name }| [family, name]).collect();
+        output::table(["FAMILY", "NAME"], &cells)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,58 @@
+//! The signals that the command reacts to.
+
+use std::io;
+
+use futures::StreamExt;
+use futures::stream::{BoxStream, SelectAll, poll_fn};
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What people and supervisors send to end a program, to make it reload, or to make it talk.
+const HANDLED: [Signal; 6] =
+    [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
+
+/// Signals to this process. From its making on they don't end the process any more.
+pub(crate) struct Signals {
+    received: SelectAll<BoxStream<'static, Signal>>,
+}
+
+impl Signals {
+    /// Handles all signals but those that this process was started to ignore: under `nohup` a hangup must not
+    /// reach the child either.
+    pub(crate) fn new() -> io::Result<Self> {
+        let ignored = ignored();
+        let handled = HANDLED.into_iter().filter(|signal| ignored >> (signal.as_raw() - 1) & 1 == 0);
+        let received = handled.map(stream).collect::<io::Result<_>>()?;
+        Ok(Self { received })
+    }
+
+    /// The next signal.
+    pub(crate) async fn next(&mut self) -> Signal {
+        match self.received.next().await {
+            Some(signal) => signal,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The next signal that asks to end.
+    pub(crate) async fn ending(&mut self) -> Signal {
+        loop {
+            let signal = self.next().await;
+            if ![Signal::USR1, Signal::USR2].contains(&signal) {
+                return signal;
+            }
+        }
+    }
+}
+
+fn stream(number: Signal) -> io::Result<BoxStream<'static, Signal>> {
+    let mut signals = signal(SignalKind::from_raw(number.as_raw()))?;
+    Ok(poll_fn(move |context| signals.poll_recv(context)).map(move |()| number).boxed())
+}
+
+/// A bit for each signal that this process ignores; none where the system does not tell.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}

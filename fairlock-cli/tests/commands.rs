@@ -1,0 +1,149 @@
+//! The command without a server: on memory, and on URLs that lead nowhere.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+fn fairlock(url: Option<&str>, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fairlock"));
+    command.args(arguments).env_remove("FAIRLOCK_URL").env_remove("RUST_LOG");
+    command.envs(url.map(|url| ("FAIRLOCK_URL", url))).output().unwrap()
+}
+
+#[track_caller]
+fn assert_fails(output: &Output, code: i32, reason: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(stderr.contains(reason), "{stderr}");
+    assert!(output.stdout.is_empty(), "a failure is no result: {output:?}");
+}
+
+#[track_caller]
+fn stdout(output: Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn demo_needs_no_url_and_shows_turns_in_order() {
+    let shown = stdout(fairlock(None, &["demo", "--executors", "4", "--tasks", "5", "--hold", "1ms"]));
+    let grants: Vec<&str> = shown.lines().filter(|line| line.starts_with("grant ")).collect();
+    assert_eq!(grants.len(), 20, "{shown}");
+    let token = |line: &&str| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+    assert!(grants.iter().map(token).is_sorted_by(|earlier, later| earlier < later), "{shown}");
+    for turn in
+        (1..=4).flat_map(|executor| (1..=5).map(move |task| format!("executor {executor}  task {task}  ")))
+    {
+        assert_eq!(grants.iter().filter(|line| line.contains(&turn)).count(), 1, "{turn}: {shown}");
+    }
+    assert!(shown.contains("20 grants to 4 executors"), "{shown}");
+    assert!(shown.ends_with("never two at once, and in the order of the queue\n"), "{shown}");
+}
+
+#[test]
+fn without_a_url_the_others_say_how_to_give_one() {
+    let commands: [&[&str]; 5] =
+        [&["run", "x", "--", "true"], &["queue", "x"], &["list"], &["cleanup"], &["conformance"]];
+    for arguments in commands {
+        assert_fails(&fairlock(None, arguments), 64, "give --url or set FAIRLOCK_URL, for example --url ");
+    }
+}
+
+#[test]
+fn wrong_usage() {
+    let wrong: [&[&str]; 8] = [
+        &[],
+        &["frobnicate"],
+        &["run", "x"],
+        &["run", "x", "true"],
+        &["run", "--try", "--wait", "1s", "x", "--", "true"],
+        &["run", "--shared", "--semaphore", "2", "x", "--", "true"],
+        &["run", "--permits", "2", "x", "--", "true"],
+        &["demo", "--hold", "soon"],
+    ];
+    for arguments in wrong {
+        assert_fails(&fairlock(Some("memory://"), arguments), 64, "--help");
+    }
+    assert_fails(&fairlock(Some("memory://"), &["queue", ""]), 64, "a lock name must not be empty");
+}
+
+#[test]
+fn wrong_urls() {
+    for (url, reason) in [
+        ("nowhere", "not a URL"),
+        ("nosuch://host", "unknown scheme"),
+        ("memory://?colour=red", "no option \"colour\""),
+        ("memory://?require=interprocess", "does not offer \"interprocess\""),
+    ] {
+        assert_fails(&fairlock(Some(url), &["list"]), 78, reason);
+    }
+}
+
+#[test]
+fn the_option_goes_before_the_environment() {
+    let output = fairlock(Some("nosuch://host"), &["list", "--url", "memory://"]);
+    assert_eq!(stdout(output), "FAMILY  NAME\n");
+}
+
+#[test]
+fn run_refuses_locks_that_no_other_process_shares() {
+    let output = fairlock(Some("memory://"), &["run", "x", "--", "echo", "ran"]);
+    assert_fails(&output, 78, "no other process shares these locks");
+}
+
+#[test]
+fn a_service_that_is_not_there() {
+    // Nobody listens on a port that was free a moment ago.
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let url = format!("zookeeper://127.0.0.1:{port}/?connect_timeout=500ms");
+    assert_fails(&fairlock(Some(&url), &["run", "x", "--", "echo", "ran"]), 69, "fairlock: ");
+}
+
+#[test]
+fn nothing_there_is_shown_as_nothing() {
+    let memory = |arguments: &[&str]| stdout(fairlock(Some("memory://"), arguments));
+    assert_eq!(memory(&["queue", "x"]), "POSITION  STATE  KIND  TOKEN  SINCE  LABEL\n");
+    assert_eq!(memory(&["queue", "--semaphore", "x"]), memory(&["queue", "x"]));
+    assert_eq!(memory(&["queue", "--semaphore=3", "--json", "x"]), "[]\n");
+    assert_eq!(memory(&["list", "--json"]), "[]\n");
+    assert_eq!(memory(&["cleanup"]), "unused locks removed: 0\n");
+}
+
+#[test]
+fn conformance_passes_on_a_place_that_clients_share() {
+    let arguments = ["conformance", "--json", "--filter", "try/"];
+    let trials = stdout(fairlock(Some("memory://shared"), &arguments));
+    let trials: Vec<Value> = serde_json::from_str(&trials).unwrap();
+    assert!(!trials.is_empty());
+    for trial in trials {
+        assert!(trial["name"].as_str().unwrap().starts_with("try/"), "{trial}");
+        assert_eq!((&trial["outcome"], &trial["reason"]), (&json!("passed"), &Value::Null), "{trial}");
+    }
+}
+
+#[test]
+fn conformance_fails_where_each_client_has_a_place_of_its_own() {
+    let output = fairlock(Some("memory://"), &["conformance", "--filter", "try/"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("failed   try/failed_tries_leave_nothing: "), "{shown}");
+}
+
+#[test]
+fn conformance_without_trials_is_no_success() {
+    assert_fails(&fairlock(Some("memory://"), &["conformance", "--filter", "nosuch"]), 64, "no trial has");
+}
+
+#[test]
+fn help_explains_exit_codes_and_hides_secrets() {
+    let url = "zookeeper://user:secret@host";
+    for arguments in [&["--help"][..], &["run", "--help"], &["queue", "--help"]] {
+        let help = stdout(fairlock(Some(url), arguments));
+        assert!(!help.contains("secret") && !help.contains("__child"), "{help}");
+    }
+    assert!(stdout(fairlock(None, &["--help"])).contains("75  the lock was not had in time"));
+    assert!(stdout(fairlock(None, &["run", "--help"])).contains("FAIRLOCK_TOKEN"));
+}
