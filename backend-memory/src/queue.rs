@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use lockcore::queue::Standing;
 use lockcore::queue::rule::{Verdict, verdict};
-use lockcore::{Entry, EntryDetails, EntryId, FencingToken, QueuedEntry, Revision};
+use lockcore::{Entry, EntryDetails, EntryId, Family, FencingToken, QueuedEntry, Revision};
 use tokio::sync::watch;
 
 /// An entry, at the place that is also its token.
@@ -52,12 +52,15 @@ impl Queue {
     pub(crate) fn standing(&self, id: &EntryId) -> Standing {
         let Some(place) = self.place(id) else { return Standing::Absent };
         let kind = self.entries[&place].entry.kind;
-        let theirs = self.entries.values().next().map_or(kind.limit(), |head| head.entry.kind.limit());
-        if theirs != kind.limit() {
+        let ahead = || self.entries.range(..place).rev().map(|(_, stored)| &stored.entry);
+        // Locks have one limit: looking for another would cost an exclusive waiter a walk through the queue.
+        let disagreed = |entry: &Entry| Some(entry.kind.limit()).filter(|theirs| *theirs != kind.limit());
+        if kind.family() == Family::Semaphore
+            && let Some(theirs) = ahead().filter_map(disagreed).last()
+        {
             return Standing::LimitMismatch { theirs };
         }
-        let ahead = || self.entries.range(..place).rev().map(|(_, stored)| &stored.entry);
-        match verdict(theirs, kind.weight(), ahead().map(|entry| entry.kind.weight())) {
+        match verdict(kind.limit(), kind.weight(), ahead().map(|entry| entry.kind.weight())) {
             Verdict::Holds => Standing::Holds,
             Verdict::WaitsFor(distances) => {
                 let wake = distances.into_iter().filter_map(|distance| ahead().nth(distance));

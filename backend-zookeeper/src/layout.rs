@@ -102,7 +102,10 @@ fn number(text: &str) -> Option<u32> {
 
 /// A sequence number, written in the one way in which ZooKeeper writes it: `%010d`.
 fn sequence(text: &str) -> Option<i32> {
-    text.parse().ok().filter(|sequence: &i32| format!("{sequence:010}") == text)
+    let sequence: i32 = text.parse().ok()?;
+    let length = if sequence > -1_000_000_000 { 10 } else { 11 };
+    let signed = !text.starts_with('+') && text.starts_with('-') == (sequence < 0);
+    (text.len() == length && signed).then_some(sequence)
 }
 
 /// The queue as the rule wants it, for the owner of the node `own`. Another session's entry with the same id goes
@@ -172,6 +175,9 @@ mod tests {
             "ex-a-1",
             "ex-a-00000000001",
             "ex-a-+000000001",
+            "ex-a--000000000",
+            "ex-a--0000000001",
+            "ex-a--00000001",
             "ex--0000000001",
             "ex-a b-0000000001",
             "ex-a-b-0000000001",
@@ -245,6 +251,13 @@ mod tests {
             let name = format!("{}{sequence:010}", prefix(&entry));
             let node = parse(kind.family(), name.clone());
             prop_assert_eq!(node, Some(Node { name, id: entry.id, kind, sequence }));
+        }
+
+        #[test]
+        fn sequences_are_read_as_they_are_written(sequence: i32, text in "[-+]?[0-9]{8,11}") {
+            prop_assert_eq!(super::sequence(&format!("{sequence:010}")), Some(sequence));
+            let written = super::sequence(&text).map(|sequence| format!("{sequence:010}"));
+            prop_assert!(written.is_none_or(|written| written == text));
         }
 
         #[test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use futures::future::{FutureExt, try_join_all};
+use futures::future::{FutureExt, TryFutureExt, join, try_join, try_join_all};
 use futures::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 use lockcore::queue::{Standing, standing};
 use lockcore::session::{Lease, Loss};
@@ -21,7 +21,7 @@ use zookeeper_client::{Acls, Client, CreateMode, Error as ClientError, OneshotWa
 use crate::error::error;
 use crate::layout::{Node, entries, family_path, lock_path, name_of, prefix, queue};
 use crate::options::ZooKeeperOptions;
-use crate::places::{Known, Place, Places};
+use crate::places::{Known, Place, Places, Queue};
 
 /// A session with ZooKeeper.
 ///
@@ -52,8 +52,6 @@ const AT_ONCE: usize = 64;
 /// How often to make a directory that others remove at once.
 const ATTEMPTS: usize = 16;
 
-type Queue = Arc<Vec<Node>>;
-
 impl ZooKeeperSession {
     pub(crate) fn new(client: Client, lease: Lease, options: &ZooKeeperOptions) -> Self {
         Self {
@@ -83,19 +81,20 @@ impl ZooKeeperSession {
         format!("{}/{node}", lock_path(&self.root, lock))
     }
 
-    async fn queue(&self, client: &Client, lock: &LockKey) -> Result<Queue> {
-        let children = client.list_children(&lock_path(&self.root, lock)).await;
-        self.read(lock, children)
-    }
-
-    fn read(&self, lock: &LockKey, children: Result<Vec<String>, ClientError>) -> Result<Queue> {
-        let queue = Arc::new(queue(lock.family, absent_is_empty(children)?));
+    /// The queue, as it is after all requests that have been sent before this call. Polled once, it is sent.
+    async fn queue(&self, client: &Arc<Client>, lock: &LockKey) -> Result<Queue> {
+        let (client, directory, family) = (client.clone(), lock_path(&self.root, lock), lock.family);
+        let list = async move {
+            let children = absent_is_empty(client.list_children(&directory).await)?;
+            Ok(Arc::new(queue(family, children)))
+        };
+        let queue = self.places.listing(lock, list).await?;
         self.places.saw(lock, &queue);
         Ok(queue)
     }
 
     /// Makes the entry, and the directory for it if that is missing, although others may remove it again.
-    async fn append(&self, client: &Client, lock: &LockKey, entry: &Entry) -> Result<(Place, Queue)> {
+    async fn append(&self, client: &Arc<Client>, lock: &LockKey, entry: &Entry) -> Result<(Place, Queue)> {
         for _ in 0..ATTEMPTS {
             if let Some(made) = self.create(client, lock, entry).await? {
                 return Ok(made);
@@ -107,21 +106,24 @@ impl ZooKeeperSession {
     }
 
     /// Makes the entry, and reads the queue in the same go; `None` if there is no directory for it.
-    async fn create(&self, client: &Client, lock: &LockKey, entry: &Entry) -> Result<Option<(Place, Queue)>> {
+    async fn create(
+        &self,
+        client: &Arc<Client>,
+        lock: &LockKey,
+        entry: &Entry,
+    ) -> Result<Option<(Place, Queue)>> {
         let (directory, prefix) = (lock_path(&self.root, lock), prefix(entry));
         let path = format!("{directory}/{prefix}");
         let options = CreateMode::EphemeralSequential.with_acls(self.acls);
         self.places.trying(lock, &entry.id);
-        let created = client.create(&path, entry.label.as_bytes(), &options);
-        let children = client.list_children(&directory);
-        let source = match created.await {
-            Ok((stat, sequence)) => {
-                let node = format!("{prefix}{:010}", sequence.into_i64());
-                let place = Place { node, token: token(&stat)? };
-                self.places.found(lock, &entry.id, place.clone());
-                return Ok(Some((place, self.read(lock, children.await)?)));
-            }
-            Err(source) => source,
+        let created = client.create(&path, entry.label.as_bytes(), &options).map_ok(|(stat, sequence)| {
+            let node = format!("{prefix}{:010}", sequence.into_i64());
+            let place = token(&stat).map(|token| Place { node, token });
+            place.inspect(|place| self.places.found(lock, &entry.id, place.clone()))
+        });
+        let source = match join(created, self.queue(client, lock)).await {
+            (Ok(place), queue) => return Ok(Some((place?, queue?))),
+            (Err(source), _) => source,
         };
         let (missing, failure) = (source == ClientError::NoNode, error(source));
         if failure.effect() == Effect::None {
@@ -156,16 +158,14 @@ impl ZooKeeperSession {
     /// earlier connection is executed before the `sync`, or never: when a session comes back, a server closes
     /// the connection that it had with it, and the leader refuses what other servers still pass on for it
     /// (SessionMoved). And after the `sync` our server knows all that the leader had executed by then.
-    async fn find(&self, client: &Client, lock: &LockKey, id: &EntryId) -> Result<Option<Place>> {
-        let directory = lock_path(&self.root, lock);
-        let (synced, children) = (client.sync(&directory), client.list_children(&directory));
-        synced.await.map_err(error)?;
-        let candidates = queue(lock.family, absent_is_empty(children.await)?);
-        for node in candidates.into_iter().filter(|node| node.id == *id) {
+    async fn find(&self, client: &Arc<Client>, lock: &LockKey, id: &EntryId) -> Result<Option<Place>> {
+        let synced = client.sync("/").map_err(error);
+        let ((), queue) = try_join(synced, self.queue(client, lock)).await?;
+        for node in queue.iter().filter(|node| node.id == *id) {
             let stat = client.check_stat(&self.path(lock, &node.name)).await.map_err(error)?;
             match stat {
                 Some(stat) if stat.ephemeral_owner == client.session_id().0 => {
-                    let place = Place { token: token(&stat)?, node: node.name };
+                    let place = Place { node: node.name.clone(), token: token(&stat)? };
                     self.places.found(lock, id, place.clone());
                     return Ok(Some(place));
                 }
@@ -191,7 +191,7 @@ impl ZooKeeperSession {
         };
         match self.places.seen(lock).and_then(paths) {
             Some(known) => Ok(Some(known)),
-            None => Ok(paths(self.queue(&*self.client()?, lock).await?)),
+            None => Ok(paths(self.queue(&self.client()?, lock).await?)),
         }
     }
 
@@ -231,12 +231,12 @@ impl QueueSession for ZooKeeperSession {
     }
 
     async fn list(&self, lock: &LockKey) -> Result<Snapshot> {
-        let nodes = self.queue(&*self.client()?, lock).await?;
+        let nodes = self.queue(&self.client()?, lock).await?;
         Ok(Snapshot { entries: entries(&nodes, None), revision: Revision::default() })
     }
 
     async fn look(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
-        let nodes = self.queue(&*self.client()?, lock).await?;
+        let nodes = self.queue(&self.client()?, lock).await?;
         let own = match self.places.known(lock, id) {
             Known::At(place) => Some(place),
             Known::Nothing | Known::Tried => None,
@@ -309,6 +309,7 @@ impl QueueSession for ZooKeeperSession {
 
     async fn close(&self) -> Result<()> {
         self.lease.end(Loss::Closed);
+        self.places.close();
         let client = self.client.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(client) = client else { return Ok(()) };
         let mut states = client.state_watcher();

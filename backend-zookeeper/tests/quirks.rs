@@ -1,5 +1,7 @@
 //! What is peculiar to ZooKeeper and its client library, against a real server.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use backend_zookeeper::{ZooKeeper, ZooKeeperOptions};
 use conformance::proxy::Proxy;
 use conformance::server;
 use futures::FutureExt;
+use futures::stream::{FuturesUnordered, StreamExt};
 use lockcore::queue::Standing;
 use lockcore::{
     Effect, Entry, EntryId, EntryKind, ErrorKind, Family, FencingToken, LockKey, LockName, QueueBackend,
@@ -377,6 +380,29 @@ async fn a_dropped_watch_leaves_nothing_on_the_server() {
     session.remove(&lock, &ids[0]).await.unwrap();
     within("the watch on nothing", session.watch(&lock, &ids, Revision(0))).await.unwrap();
     eventually("no watch", || async { bed.watches().await == 0 }).await;
+}
+
+/// Beyond 128 KiB of watched paths the library loses count when it repeats them.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_watches_than_the_library_can_repeat_survive_a_reconnect() {
+    let bed = Bed::new().await;
+    let proxy = bed.proxy().await;
+    let (session, lock) = (through(&proxy).await, lock(&"é".repeat(256)));
+    let entries: Vec<Entry> = std::iter::repeat_with(exclusive).take(200).collect();
+    for entry in &entries {
+        enqueue(&session, &lock, entry).await;
+    }
+    let watches =
+        entries.iter().map(|entry| session.watch(&lock, std::slice::from_ref(&entry.id), Revision(0)));
+    let mut watches: FuturesUnordered<_> = watches.collect();
+    let armed = eventually("watches", || async { bed.watches().await > 50 });
+    within("watches", futures::future::select(watches.next(), Box::pin(armed))).await;
+    proxy.cut();
+    eventually("doubt", || async { matches!(session.lease().state(), SessionState::Doubtful { .. }) }).await;
+    proxy.heal();
+    eventually("life", || async { session.lease().state() == SessionState::Live }).await;
+    eventually("the removal", || async { session.remove(&lock, &entries[0].id).await.is_ok() }).await;
+    within("the watch fires", watches.next()).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

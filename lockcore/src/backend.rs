@@ -38,7 +38,8 @@ pub trait QueueBackend: Debug + Send + Sync + 'static {
 ///   unknown outcome it finds the first entry, in its place and with its token, and never another session's.
 /// * **D2** All entries of a queue have one total order, in which the server accepted them, the same for everybody.
 /// * **D3** [`look`](Self::look) and [`list`](Self::list) see at least everything that the server had accepted when this
-///   session's own entry was accepted, and, after a [`watch`](Self::watch) returned, what made it return.
+///   session's own entry was accepted, that earlier answers to this session told, and, after a [`watch`](Self::watch)
+///   returned, what made it return.
 /// * **D4** [`watch`](Self::watch) may return without reason, but never sleeps through a departure.
 /// * **D5** [`remove`](Self::remove) is idempotent and final: afterwards the entry is gone, and no request that was sent before
 ///   can bring it back. It touches no other entry.

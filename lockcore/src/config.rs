@@ -1,6 +1,7 @@
 //! Where locks live, from a configuration file, a URL or the environment.
 
 use std::collections::BTreeMap;
+use std::env::VarError;
 use std::fmt;
 use std::str::FromStr;
 
@@ -41,7 +42,13 @@ impl Config {
     pub fn from_env() -> Result<Self> {
         match std::env::var(Self::ENV) {
             Ok(url) => Ok(Self::new(url)),
-            Err(error) => Err(invalid_config(format!("environment variable {}: {error}", Self::ENV))),
+            Err(VarError::NotPresent) => {
+                Err(invalid_config(format!("the environment variable {} is not set", Self::ENV)))
+            }
+            // The error would show the value.
+            Err(VarError::NotUnicode(_)) => {
+                Err(invalid_config(format!("the environment variable {} is not UTF-8", Self::ENV)))
+            }
         }
     }
 

@@ -50,6 +50,7 @@ pub enum EntryKind {
         /// How many permits this entry takes: 1 to `limit`.
         permits: u32,
         /// How many permits the semaphore has; everyone who uses it must agree.
+        /// [`UNBOUNDED`](crate::queue::rule::UNBOUNDED) for an entry of other software that does not say.
         limit: u32,
     },
 }

@@ -123,7 +123,7 @@ impl Error {
         let kind = match loss {
             Loss::Removed => ErrorKind::EntryRemoved,
             Loss::Closed => ErrorKind::Closed,
-            Loss::Expired | Loss::Deadline => ErrorKind::SessionLost,
+            Loss::Expired | Loss::Deadline | Loss::Abandoned => ErrorKind::SessionLost,
         };
         Self::new(kind, loss.to_string())
     }

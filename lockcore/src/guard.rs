@@ -128,7 +128,7 @@ impl LockGuard {
     /// Until when the lock is sure to be held if nothing more is heard from the server; `None` if there is no such
     /// limit. It moves on while the session is renewed.
     pub fn deadline(&self) -> Option<Instant> {
-        self.hold.loss_signal().remaining().map(|remaining| Instant::now() + remaining)
+        self.hold.loss_signal().remaining().and_then(|remaining| Instant::now().checked_add(remaining))
     }
 
     /// Returns when the lock is lost, no later than the server may let somebody else in.
@@ -187,8 +187,9 @@ impl LockGuard {
     ///
     /// # Errors
     ///
-    /// With the effect [unknown](crate::Effect::Unknown) when the server did not confirm in time; the entry is
-    /// then removed in the background, or ends with the session.
+    /// With the effect [unknown](crate::Effect::Unknown) when the server refused or made no sense; the entry is then
+    /// removed in the background, or ends with the session. While the server is out of reach the release is
+    /// repeated, until the lock is lost: then that is the answer.
     ///
     /// # Cancel safety
     ///

@@ -10,7 +10,8 @@ use crate::backend::EntryDetails;
 use crate::error::Result;
 use crate::guard::{HeldLock, LockGuard, Released};
 use crate::name::LockName;
-use crate::queue::rule::holders;
+use crate::queue::rule::{UNBOUNDED, holders};
+use crate::queue::standing::known_limit;
 use crate::{EntryId, EntryKind, Error, FencingToken};
 
 /// A lock: exclusive, shared or semaphore, on any backend. Making one costs no I/O.
@@ -74,10 +75,11 @@ pub enum Wait {
     /// Until it is had.
     #[default]
     Forever,
-    /// At most for this long, from the first poll, all retries and reconnections included. Zero is
-    /// [`Never`](Self::Never), `Duration::MAX` is [`Forever`](Self::Forever).
+    /// At most for this long, from the first poll, all retries and reconnections included; up to half a second more
+    /// if the server does not confirm the end of the wait. Zero is [`Never`](Self::Never), `Duration::MAX` is
+    /// [`Forever`](Self::Forever).
     For(Duration),
-    /// Not at all: only if it is free now.
+    /// Not at all: only if it is free now, and the server can be asked now.
     Never,
 }
 
@@ -145,9 +147,13 @@ pub struct QueueEntry {
 }
 
 impl QueueEntry {
-    /// The view of these entries, which are in the order of the queue.
-    pub fn view(entries: Vec<EntryDetails>) -> Vec<Self> {
-        let limit = entries.first().map_or(0, |head| head.kind.limit());
+    /// The view of these entries, which are in the order of the queue, for a lock of this kind.
+    pub fn view(entries: Vec<EntryDetails>, kind: LockKind) -> Vec<Self> {
+        let known = known_limit(entries.iter().map(|entry| entry.kind));
+        let limit = known.unwrap_or(match kind {
+            LockKind::Exclusive | LockKind::Shared => UNBOUNDED,
+            LockKind::Semaphore { limit } => limit,
+        });
         let holding = holders(limit, entries.iter().map(|entry| entry.kind.weight()));
         let view = |(position, EntryDetails { id, kind, token, label, since })| QueueEntry {
             position,

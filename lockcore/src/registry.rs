@@ -75,7 +75,9 @@ impl Registry {
         let capabilities = service.capabilities();
         let unmet = requirements.iter().find(|requirement| capabilities.meets(requirement) == Some(false));
         let Some(unmet) = unmet else { return Ok(service) };
-        service.close().await?;
+        if let Err(error) = service.close().await {
+            tracing::debug!(%error, "a refused service was not closed properly");
+        }
         Err(invalid_config(format!("{}:// does not offer {unmet:?}, only: {capabilities}", url.scheme())))
     }
 

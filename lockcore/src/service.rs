@@ -33,7 +33,7 @@ pub trait LockService: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an invalid name or a limit of 0.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an invalid name or limit: 1 to `u32::MAX - 1`.
     fn semaphore(&self, name: &str, limit: u32) -> Result<Arc<dyn DistributedLock>>;
 
     /// The locks that anybody holds, waits for, or left traces of.

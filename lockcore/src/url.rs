@@ -92,17 +92,21 @@ impl LockUrl {
 }
 
 fn endpoint(host: &str, default_port: u16) -> Result<String> {
-    let after_brackets = host.rsplit(']').next().unwrap_or(host);
-    let (name, port) = match after_brackets.rsplit_once(':') {
-        Some((_, port)) => {
-            (&host[..host.len() - port.len() - 1], port.parse().ok().filter(|port| *port != 0))
-        }
+    // The colons of an IPv6 address stand in brackets.
+    let end = host.rfind(']').map_or(0, |bracket| bracket + 1);
+    let (name, port) = match host[end..].find(':') {
+        Some(colon) => (&host[..end + colon], host[end + colon + 1..].parse().ok()),
         None => (host, Some(default_port)),
     };
-    match (name.is_empty(), port) {
-        (false, Some(port)) => Ok(format!("{name}:{port}")),
-        (true, _) => Err(invalid_config(format!("host {host:?} has no name"))),
-        (_, None) => Err(invalid_config(format!("host {host:?} has no port from 1 to 65535"))),
+    let bracketed = name.starts_with('[') && name.len() == end && end > 2;
+    if !bracketed && (name.is_empty() || name.contains(['[', ']'])) {
+        return Err(invalid_config(format!("host {host:?} has no name, expected name:port or [IPv6]:port")));
+    }
+    match port.filter(|port| *port != 0) {
+        Some(port) => Ok(format!("{name}:{port}")),
+        None => Err(invalid_config(format!(
+            "host {host:?} has no port from 1 to 65535; an IPv6 address is written in brackets"
+        ))),
     }
 }
 
@@ -124,6 +128,12 @@ impl FromStr for LockUrl {
             return Err(invalid_config("the URL has a fragment: write # as %23"));
         }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        // A password with a raw / or ? would end the authority, and stand where it is shown.
+        if query.contains('@') || rest.split_once('/').is_some_and(|(_, path)| path.contains('@')) {
+            return Err(invalid_config(
+                "the URL has an @ behind its hosts: write @ as %40, / as %2F and ? as %3F",
+            ));
+        }
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (credentials, hosts) = match authority.rsplit_once('@') {
             Some((credentials, hosts)) => (Some(parse_credentials(credentials)?), hosts),
@@ -237,11 +247,12 @@ impl<'u> UrlOptions<'u> {
     ///
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) that names the unknown option and lists the valid ones.
     pub fn finish(self) -> Result<()> {
-        let known = self.known.into_inner();
+        let mut known = self.known.into_inner();
+        known.push("require");
         match self.url.options.keys().find(|name| !known.contains(&name.as_str())) {
             None => Ok(()),
             Some(name) => Err(invalid_config(format!(
-                "{}:// has no option {name:?}; valid options: {}, require",
+                "{}:// has no option {name:?}; valid options: {}",
                 self.url.scheme,
                 known.join(", ")
             ))),

@@ -276,6 +276,8 @@ fn node(id: usize, port: u16, members: &str) -> io::Result<ZooKeeper> {
 }
 
 /// `forceSync=no` saves time and loses nothing here: what a killed process has written stays in the kernel.
+/// `initLimit` is short because a new leader may wait that long for nothing, several times over
+/// (<https://issues.apache.org/jira/browse/ZOOKEEPER-4685>).
 fn config(directory: &Path, port: u16, members: &str) -> String {
     format!(
         "dataDir={}\n\

@@ -90,8 +90,9 @@ impl Run {
         let (open, patience) = (self.ticket.open.clone(), self.patience);
         tokio::select! {
             biased;
-            event = patience.limit(self.request(step)) => event.unwrap_or(Event::OutOfTime),
+            // First, so that nothing more is asked for with a lost session.
             _ = open.lease().lost() => Event::SessionLost,
+            event = patience.limit(self.request(step)) => event.unwrap_or(Event::OutOfTime),
         }
     }
 
@@ -150,7 +151,7 @@ impl Run {
             End::LimitMismatch { theirs } => {
                 Err(mismatch(&self.ticket.lock, self.entry.kind.limit(), theirs))
             }
-            End::Failed => Err(self.error.unwrap_or_else(|| Error::lost(Loss::Expired))),
+            End::Failed => Err(loss.map(Error::lost).or(self.error).unwrap_or(Error::lost(Loss::Expired))),
         }
     }
 }

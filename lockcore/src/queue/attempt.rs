@@ -2,7 +2,7 @@
 
 use crate::backend::Revision;
 use crate::entry::EntryId;
-use crate::error::{Effect, Error};
+use crate::error::Error;
 use crate::queue::standing::Standing;
 
 /// One acquisition, from the first request to the grant or the end.
@@ -39,15 +39,13 @@ pub enum Event {
 /// How a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
-    /// Whether it changed anything.
-    pub effect: Effect,
     /// Whether it is worth repeating.
     pub retryable: bool,
 }
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        Self { effect: error.effect(), retryable: error.is_retryable() }
+        Self { retryable: error.is_retryable() }
     }
 }
 
@@ -89,9 +87,9 @@ pub enum End {
     SessionLost,
     /// Somebody removed the entry.
     EntryRemoved,
-    /// The head of the queue thinks that the semaphore has this many permits.
+    /// An entry ahead thinks that the semaphore has this many permits.
     LimitMismatch {
-        /// The head's limit.
+        /// Its limit.
         theirs: u32,
     },
     /// The request of the last step failed for good.
@@ -144,14 +142,13 @@ impl Attempt {
             Standing::Waits { wake, seen } if self.patient => Next::Do(Step::Watch { wake, seen }),
             Standing::Waits { .. } => Next::End(End::NotInTime),
             Standing::LimitMismatch { theirs } => Next::End(End::LimitMismatch { theirs }),
-            Standing::Absent => {
-                self.residue = false;
-                Next::End(End::EntryRemoved)
-            }
+            // Removed by somebody; but an enqueue whose outcome was unknown may still be under way.
+            Standing::Absent => Next::End(End::EntryRemoved),
         }
     }
 
     fn failed(&mut self, failure: Failure) -> Next {
-        if failure.retryable { Next::Do(Step::Pause) } else { Next::End(End::Failed) }
+        // Whoever only tries does not want to wait for the network either.
+        if failure.retryable && self.patient { Next::Do(Step::Pause) } else { Next::End(End::Failed) }
     }
 }

@@ -24,6 +24,7 @@ pub(super) struct QueueHold {
     ticket: Ticket,
     token: FencingToken,
     loss_signal: LossSignal,
+    removed: watch::Sender<bool>,
     sentry: AbortHandle,
 }
 
@@ -32,8 +33,8 @@ impl QueueHold {
         let (removed, receiver) = watch::channel(false);
         let loss_signal = LossSignal::new(ticket.open.lease().clone(), receiver);
         let watched = Watched { open: ticket.open.clone(), lock: ticket.lock.clone(), id: ticket.id.clone() };
-        let sentry = tokio::spawn(watched.guard(removed)).abort_handle();
-        Self { ticket, token, loss_signal, sentry }
+        let sentry = tokio::spawn(watched.guard(removed.clone())).abort_handle();
+        Self { ticket, token, loss_signal, removed, sentry }
     }
 
     /// What it means that the entry was, or was not, there to be removed. `certain`: no earlier request of ours
@@ -71,7 +72,10 @@ impl Hold for QueueHold {
         match (self.loss_signal.loss(), standing) {
             (Some(loss), _) => Err(Error::lost(loss)),
             (None, Standing::Holds) => Ok(()),
-            (None, _) => Err(Error::lost(Loss::Removed)),
+            (None, _) => {
+                self.removed.send_replace(true);
+                Err(Error::lost(Loss::Removed))
+            }
         }
     }
 
@@ -124,9 +128,10 @@ impl Watched {
         tokio::time::sleep(Self::GRACE).await;
         loop {
             match self.open.session().look(&self.lock, &self.id).await {
+                // The entry goes with its session, and that is the loss then.
+                _ if self.open.lease().loss().is_some() => return,
                 Ok(Standing::Holds) => backoff = Backoff::default(),
                 Ok(_) => break,
-                Err(_) if self.open.lease().loss().is_some() => return,
                 Err(_) => backoff.pause().await,
             }
             let own = std::slice::from_ref(&self.id);

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::backend::QueueSession;
+use crate::backend::{QueueSession, Removed};
 use crate::entry::{EntryId, LockKey};
+use crate::error::Result;
 use crate::queue::backoff::Backoff;
-use crate::session::Loss;
+use crate::session::{Lease, Loss};
 
 /// An entry that has to go.
 #[derive(Debug)]
@@ -17,14 +19,17 @@ pub(super) struct Removal {
     pub(super) id: EntryId,
 }
 
-/// How many removals run at once: a thousand waiters may be dropped in one moment.
+/// How many removals are asked for at once: a thousand waiters may be dropped in one moment.
 const AT_ONCE: usize = 64;
 
 /// The janitor of one session: serves removals until the session is lost or nobody uses it any more, then closes
-/// it.
+/// it. If the janitor is gone with its runtime, so is whatever keeps the session alive: the session is lost then.
 pub(super) async fn tend(session: Arc<dyn QueueSession>, mut requests: UnboundedReceiver<Removal>) {
+    let _abandoned = Abandoned(session.lease().clone());
+    let window = Semaphore::new(AT_ONCE);
     let stream = futures::stream::poll_fn(|context| requests.poll_recv(context));
-    let removals = stream.for_each_concurrent(AT_ONCE, |removal| remove_for_certain(&*session, removal));
+    let removals =
+        stream.for_each_concurrent(None, |removal| remove_for_certain(&*session, &window, removal));
     tokio::select! {
         () = removals => {}
         loss = session.lease().lost() => match loss {
@@ -37,10 +42,33 @@ pub(super) async fn tend(session: Arc<dyn QueueSession>, mut requests: Unbounded
     }
 }
 
-async fn remove_for_certain(session: &dyn QueueSession, Removal { lock, id }: Removal) {
+struct Abandoned(Lease);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.0.end(Loss::Abandoned);
+    }
+}
+
+async fn remove_for_certain(session: &dyn QueueSession, window: &Semaphore, Removal { lock, id }: Removal) {
     let mut backoff = Backoff::default();
-    while let Err(error) = session.remove(&lock, &id).await {
-        tracing::debug!(name = %lock.name, %id, %error, "entry not removed yet");
+    while let Err(error) = remove(session, window, &lock, &id).await {
+        if error.is_retryable() {
+            tracing::debug!(name = %lock.name, %id, %error, "entry not removed yet");
+        } else {
+            tracing::warn!(name = %lock.name, %id, %error, "entry cannot be removed");
+        }
         backoff.pause().await;
     }
+}
+
+async fn remove(
+    session: &dyn QueueSession,
+    window: &Semaphore,
+    lock: &LockKey,
+    id: &EntryId,
+) -> Result<Removed> {
+    // Nobody closes the semaphore.
+    let _permit = window.acquire().await;
+    session.remove(lock, id).await
 }

@@ -13,6 +13,7 @@ use crate::name::LockName;
 use crate::queue::acquire::{Patience, acquire};
 use crate::queue::hold::QueueHold;
 use crate::queue::locks::Sessions;
+use crate::queue::rule::UNBOUNDED;
 use crate::queue::standing::{Standing, standing};
 
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub(super) struct QueueLock {
 
 impl QueueLock {
     pub(super) fn new(sessions: Arc<Sessions>, name: &str, kind: LockKind) -> Result<Self> {
-        if kind == (LockKind::Semaphore { limit: 0 }) {
-            return Err(invalid_input("a semaphore has at least one permit"));
+        if let LockKind::Semaphore { limit: 0 | UNBOUNDED } = kind {
+            return Err(invalid_input(format!("a semaphore has from 1 to {} permits", UNBOUNDED - 1)));
         }
         let key = LockKey { family: entry_kind(kind, 1).family(), name: LockName::new(name)? };
         Ok(Self { sessions, key, kind })
@@ -86,7 +87,8 @@ impl DistributedLock for QueueLock {
 
     async fn queue(&self) -> Result<Vec<QueueEntry>> {
         let open = self.sessions.current().await?;
-        open.unless_lost(open.session().describe(&self.key)).await.map(QueueEntry::view)
+        let entries = open.unless_lost(open.session().describe(&self.key)).await?;
+        Ok(QueueEntry::view(entries, self.kind))
     }
 
     async fn acquirable(&self) -> Result<bool> {

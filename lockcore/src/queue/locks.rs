@@ -9,7 +9,7 @@ use futures::future::{BoxFuture, Shared};
 use crate::backend::QueueBackend;
 use crate::capabilities::Capabilities;
 use crate::entry::LockKey;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{DistributedLock, LockKind};
 use crate::queue::lock::QueueLock;
 use crate::queue::open::OpenSession;
@@ -23,7 +23,8 @@ pub struct QueueLocks {
 }
 
 impl QueueLocks {
-    /// Opens the first session.
+    /// Opens the first session. It lives on this runtime; if that ends before the service does, the session is
+    /// lost, and the next acquisition opens one on its own runtime.
     ///
     /// # Errors
     ///
@@ -111,7 +112,7 @@ impl Sessions {
     }
 
     /// The current session, or a new one if that is lost.
-    pub(super) async fn current(&self) -> Result<Arc<OpenSession>> {
+    pub(super) async fn current(self: &Arc<Self>) -> Result<Arc<OpenSession>> {
         let opening = {
             let mut state = self.lock();
             if state.closed {
@@ -120,23 +121,34 @@ impl Sessions {
             if state.last.lease().loss().is_none() {
                 return Ok(state.last.clone());
             }
+            // One that is over and still here broke off.
+            state.opening.take_if(|opening| opening.peek().is_some());
             state.opening.get_or_insert_with(|| self.open()).clone()
         };
-        let opened = opening.clone().await;
-        let mut state = self.lock();
-        if state.closed {
-            opened.iter().for_each(|open| open.lease().end(Loss::Closed));
-            return Err(Error::lost(Loss::Closed));
-        }
-        if state.opening.as_ref().is_some_and(|current| current.ptr_eq(&opening)) {
-            state.opening = None;
-            opened.iter().for_each(|open| state.last = open.clone());
-        }
-        opened
+        opening.await
     }
 
-    fn open(&self) -> Opening {
-        let backend = self.backend.clone();
-        async move { Ok(Arc::new(OpenSession::new(backend.open_session().await?))) }.boxed().shared()
+    /// Opens the next session in a task of its own, so that it does not matter who of those who wait for it goes
+    /// on waiting.
+    fn open(self: &Arc<Self>) -> Opening {
+        let sessions = self.clone();
+        let opening = tokio::spawn(async move {
+            let opened = sessions.backend.open_session().await;
+            sessions.opened(opened.map(|session| Arc::new(OpenSession::new(session))))
+        });
+        let ended = |error| Error::new(ErrorKind::Backend, "opening a session broke off").with_source(error);
+        opening.map(move |opened| opened.unwrap_or_else(|error| Err(ended(error)))).boxed().shared()
+    }
+
+    fn opened(&self, opened: Result<Arc<OpenSession>>) -> Result<Arc<OpenSession>> {
+        let mut state = self.lock();
+        state.opening = None;
+        let open = opened?;
+        if state.closed {
+            open.lease().end(Loss::Closed);
+            return Err(Error::lost(Loss::Closed));
+        }
+        state.last = open.clone();
+        Ok(open)
     }
 }

@@ -57,6 +57,8 @@ pub fn holders(limit: u32, weights: impl IntoIterator<Item = u32>) -> usize {
 /// first, until together they leave no room. An exclusive entry thus watches its predecessor, a shared one the
 /// last exclusive entry ahead, an entry of a semaphore of `n` the `n` entries in front of it.
 ///
+/// An entry that asks for more than there is waits for nobody, and for ever.
+///
 /// Reads only as much of `ahead` as it needs: one entry for an exclusive waiter.
 ///
 /// # Examples
@@ -71,7 +73,9 @@ pub fn holders(limit: u32, weights: impl IntoIterator<Item = u32>) -> usize {
 /// assert_eq!(verdict(2, 1, [1, 1, 1]), Verdict::WaitsFor(vec![0, 1]));
 /// ```
 pub fn verdict(limit: u32, own: u32, ahead: impl IntoIterator<Item = u32>) -> Verdict {
-    let room = limit.saturating_sub(own);
+    let Some(room) = limit.checked_sub(own) else {
+        return Verdict::WaitsFor(Vec::new());
+    };
     let mut weights = Vec::new();
     for (distance, weight) in ahead.into_iter().enumerate() {
         if weight > room {

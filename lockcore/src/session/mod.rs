@@ -38,6 +38,8 @@ pub enum Loss {
     Removed,
     /// The service was closed.
     Closed,
+    /// The runtime on which the session was kept alive is gone.
+    Abandoned,
 }
 
 impl fmt::Display for Loss {
@@ -47,6 +49,7 @@ impl fmt::Display for Loss {
             Loss::Deadline => "the server was out of reach for longer than the session lasts",
             Loss::Removed => "the entry was removed from the queue",
             Loss::Closed => "the service was closed",
+            Loss::Abandoned => "the runtime that kept the session alive is gone",
         })
     }
 }
@@ -61,7 +64,7 @@ pub struct Lease {
 struct Shared {
     clock: Clock,
     lease: Mutex<LeaseClock>,
-    /// Poked when the state changes, not at each renewal.
+    /// Poked when the state or the granted time changes, not at each renewal.
     changed: watch::Sender<()>,
 }
 
@@ -103,6 +106,8 @@ impl Lease {
     /// From now on the server lets the session last for `granted` after a renewal (`None`: until it is ended).
     pub fn grant(&self, granted: Option<Duration>) {
         self.update(|lease| lease.grant(granted));
+        // Whoever sleeps until the deadline may have to sleep less.
+        self.shared.changed.send_replace(());
     }
 
     /// The session is over.

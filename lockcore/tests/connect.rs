@@ -1,0 +1,255 @@
+//! From a configuration to a service: what is asked for is given or refused, and no password is shown.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use lockcore::{
+    Capabilities, Config, DistributedLock, Error, ErrorKind, Failover, Fencing, LockKey, LockService,
+    LockUrl, Registry, Result, ServiceFactory, SessionState,
+};
+
+#[test]
+fn a_configuration_file_may_give_options_apart() {
+    let text = r#"{ "url": "zk://h/app?a=1", "options": { "session_timeout": "10s" } }"#;
+    let config: Config = serde_json::from_str(text).unwrap();
+    assert_eq!(config, Config::new("zk://h/app?a=1").with_option("session_timeout", "10s"));
+    assert_eq!(config.url().unwrap(), "zk://h/app?session_timeout=10s&a=1".parse().unwrap());
+    assert_eq!(format!("{config:?}"), "Config { url: LockUrl(zk://h/app), .. }");
+    let twice = config.with_option("a", "2").url().unwrap_err();
+    assert!(twice.to_string().contains("\"a\" is given twice"), "{twice}");
+}
+
+#[test]
+fn a_configuration_file_with_an_unknown_field_is_refused() {
+    for text in [r#"{ "url": "zk://h", "option": {} }"#, r#"{ "options": {} }"#, r#"{ "Url": "zk://h" }"#] {
+        let error = serde_json::from_str::<Config>(text).unwrap_err();
+        assert!(error.to_string().contains("`url`"), "{error}");
+    }
+}
+
+/// Prints what the environment says; the tests below run it in a process of its own.
+#[test]
+fn show_the_environment() {
+    match Config::from_env() {
+        Ok(config) => println!("found {config:?} {:?}", config.url()),
+        Err(error) => println!("refused {:?} {error} {error:?}", error.kind()),
+    }
+}
+
+fn with_environment(url: Option<&std::ffi::OsStr>) -> String {
+    let mut command = Command::new(std::env::current_exe().expect("the test knows its program"));
+    command.args(["--exact", "show_the_environment", "--nocapture"]).env_remove(Config::ENV);
+    url.into_iter().for_each(|url| {
+        command.env(Config::ENV, url);
+    });
+    let output = command.output().expect("the test can run itself");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_environment_names_the_place() {
+    let shown = with_environment(Some("zk://me:s3cr3t@h/app?x=1".as_ref()));
+    assert!(shown.contains("found Config { url: LockUrl(zk://h/app), .. }"), "{shown}");
+    assert!(!shown.contains("s3cr3t"), "{shown}");
+}
+
+#[test]
+fn an_environment_without_the_variable_is_told_its_name() {
+    let shown = with_environment(None);
+    assert!(shown.contains("refused InvalidConfig") && shown.contains("FAIRLOCK_URL"), "{shown}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_environment_that_is_not_text_is_not_shown() {
+    use std::os::unix::ffi::OsStrExt;
+    let shown = with_environment(Some(std::ffi::OsStr::from_bytes(b"zk://me:s3cr3t\xff@h")));
+    assert!(shown.contains("refused InvalidConfig") && shown.contains("FAIRLOCK_URL"), "{shown}");
+    assert!(!shown.contains("s3cr3t"), "{shown}");
+}
+
+/// Where a password can stand, or land by mistake.
+const WITH_PASSWORD: [&str; 17] = [
+    "redis://user:PASSWORD@host:1/app",
+    "redis://:PASSWORD@host",
+    "redis://user:PASSWORD@",
+    "redis://user:PASSWORD@host:x",
+    "redis://user:PASSWORD@ho!st",
+    "redis://user:PASSWORD@host?nonsense=1",
+    "redis://user:PASSWORD@host?a=1&a=2",
+    "redis://user:PASSWORD@host/%FF",
+    "redis://user:PASSWORD@host/#x",
+    "r!://user:PASSWORD@host",
+    "redis:/user:PASSWORD@host",
+    "user:PASSWORD@host",
+    "://user:PASSWORD@host",
+    "redis://u:PASSWORD@a,u:PASSWORD@b",
+    "redis://user:PASSWORD@a,,b",
+    "zk://user:PASSWORD@h?require=nonsense",
+    "zk://user:PASSWORD@h?session_timeout=x",
+];
+
+/// What should have been escaped.
+const CHARACTERS: [&str; 17] =
+    ["", "/", "?", "#", "@", ":", ",", "[", "]", "%", "%zz", " ", "!", "=", "://", "\0", "&"];
+
+#[test]
+fn nothing_that_is_shown_contains_a_password() {
+    let in_options = ["redis://host?password=PASSWORD", "zk://host?password=PASSWORD&password=PASSWORD"];
+    // Behind a raw & stands the name of an option, and those are shown.
+    let in_options = in_options.iter().flat_map(|shape| CHARACTERS[..16].iter().map(move |c| (shape, c)));
+    let in_user_info = WITH_PASSWORD.iter().flat_map(|shape| CHARACTERS.iter().map(move |c| (shape, c)));
+    for (shape, character) in in_user_info.chain(in_options) {
+        let text = shape.replace("PASSWORD", &format!("s3cr3t{character}c4n4ry"));
+        for shown in everything_shown(&text) {
+            assert!(!shown.contains("s3cr3t") && !shown.contains("c4n4ry"), "{text} shows {shown}");
+        }
+    }
+}
+
+/// Whatever a program may print about this URL.
+fn everything_shown(text: &str) -> Vec<String> {
+    let config = Config::new(text).with_option("password", "s3cr3t");
+    let mut shown = vec![format!("{config:?}")];
+    let mut show = |error: Error| shown.push(format!("{error} {error:?}"));
+    text.parse::<Config>().err().into_iter().for_each(&mut show);
+    config.url().err().into_iter().for_each(&mut show);
+    registry(Stub::default())
+        .connect(&config)
+        .now_or_never()
+        .expect("the stub does not wait")
+        .err()
+        .into_iter()
+        .for_each(&mut show);
+    if let Ok(url) = text.parse::<LockUrl>() {
+        url.endpoints(1).err().into_iter().for_each(&mut show);
+        let options = url.options();
+        options.duration("session_timeout", Duration::MAX).err().into_iter().for_each(&mut show);
+        let debug = format!("{options:?}");
+        options.finish().err().into_iter().for_each(&mut show);
+        shown.extend([format!("{url}"), format!("{url:?}"), debug]);
+    }
+    shown
+}
+
+/// A service that offers what it is told to, and knows one option.
+#[derive(Debug, Clone)]
+struct Stub {
+    capabilities: Capabilities,
+    closed: Arc<AtomicBool>,
+}
+
+impl Default for Stub {
+    fn default() -> Self {
+        Self { capabilities: Capabilities::strict(), closed: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl ServiceFactory for Stub {
+    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+        let options = url.options();
+        options.text("root");
+        options.finish()?;
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+fn no_locks<T>() -> Result<T> {
+    Err(Error::new(ErrorKind::Backend, "this service has no locks"))
+}
+
+#[async_trait]
+impl LockService for Stub {
+    fn exclusive(&self, _: &str) -> Result<Arc<dyn DistributedLock>> {
+        no_locks()
+    }
+
+    fn shared(&self, _: &str) -> Result<Arc<dyn DistributedLock>> {
+        no_locks()
+    }
+
+    fn semaphore(&self, _: &str, _: u32) -> Result<Arc<dyn DistributedLock>> {
+        no_locks()
+    }
+
+    async fn names(&self) -> Result<Vec<LockKey>> {
+        Ok(Vec::new())
+    }
+
+    async fn cleanup(&self) -> Result<u64> {
+        Ok(0)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn session(&self) -> SessionState {
+        SessionState::Live
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::SeqCst);
+        Err(Error::new(ErrorKind::Unreachable, "the server went away meanwhile"))
+    }
+}
+
+fn registry(stub: Stub) -> Registry {
+    Registry::new().with("zk", stub.clone()).with("etcd", stub)
+}
+
+async fn refused(registry: Registry, url: &str) -> String {
+    let error = registry.connect(&url.into()).await.expect_err(url);
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+    error.to_string()
+}
+
+#[tokio::test]
+async fn an_unknown_scheme_is_told_the_known_ones() {
+    let message = refused(registry(Stub::default()), "redis://h").await;
+    assert!(message.contains("\"redis\"") && message.ends_with("etcd, zk"), "{message}");
+}
+
+#[tokio::test]
+async fn an_unknown_option_is_refused_on_connecting() {
+    let message = refused(registry(Stub::default()), "zk://h?rot=/app").await;
+    assert!(message.ends_with("valid options: root, require"), "{message}");
+}
+
+#[tokio::test]
+async fn an_unknown_requirement_is_told_the_valid_ones() {
+    for unknown in ["speed", "fair,speed", "Fair", " fair"] {
+        let message = refused(registry(Stub::default()), &format!("zk://h?require={unknown}")).await;
+        assert!(message.ends_with(&Capabilities::REQUIREMENTS.join(", ")), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_offered_may_be_required() {
+    let all = Capabilities::REQUIREMENTS.join(",");
+    for requirements in ["", "fair", ",fair,", &all] {
+        let stub = Stub::default();
+        let url = format!("zk://h?root=/app&require={requirements}");
+        registry(stub.clone()).connect(&url.as_str().into()).await.unwrap();
+        assert!(!stub.closed.load(Ordering::SeqCst));
+    }
+}
+
+/// Also when the server cannot be told any more that we go.
+#[tokio::test]
+async fn what_is_not_offered_is_refused_and_the_service_closed() {
+    let mut stub = Stub::default();
+    stub.capabilities.fencing = Fencing::BestEffort;
+    stub.capabilities.failover = Failover::MayLoseLocks;
+    for unmet in ["strict-fencing", "failover", "fair,failover"] {
+        let message = refused(registry(stub.clone()), &format!("zk://h?require={unmet}")).await;
+        assert!(message.ends_with("only: fair, loss-detection, no-time-of-day, interprocess"), "{message}");
+        assert!(stub.closed.swap(false, Ordering::SeqCst));
+    }
+}

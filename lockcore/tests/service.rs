@@ -1,0 +1,296 @@
+//! The lock service over a backend, where drivers cannot get it wrong: cancellation, loss, release, closing.
+
+mod fixture;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use fixture::Server;
+use lockcore::queue::QueueLocks;
+use lockcore::{
+    AcquireOptions, DistributedLock, DistributedLockExt, ErrorKind, LockGuard, LockService, Loss, Released,
+    Wait,
+};
+use tokio::time::{sleep, timeout};
+
+const GRANTED: Duration = Duration::from_secs(10);
+/// On tokio's paused clock: longer than anything takes that ever ends.
+const LONG: Duration = Duration::from_secs(3600);
+
+async fn service(server: &Server) -> Arc<QueueLocks> {
+    Arc::new(QueueLocks::connect(server.clone()).await.expect("the server is there"))
+}
+
+async fn exclusive(server: &Server) -> (Arc<QueueLocks>, Arc<dyn DistributedLock>) {
+    let locks = service(server).await;
+    let lock = locks.exclusive("a").expect("a is a name");
+    (locks, lock)
+}
+
+async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    timeout(LONG, future).await.unwrap_or_else(|_| panic!("{what}: never"))
+}
+
+/// Polls at most so often, letting everybody else run in between.
+async fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    for _ in 0..times {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return Some(output);
+        }
+        tokio::task::yield_now().await;
+    }
+    None
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acquisition_that_is_dropped_anywhere_leaves_nothing() {
+    for others_hold in [false, true] {
+        for polls in 0..12 {
+            let server = Server::new(None);
+            let (locks, lock) = exclusive(&server).await;
+            let holder = if others_hold { Some(lock.acquire().await.unwrap()) } else { None };
+            drop(poll_times(lock.acquire(), polls).await);
+            soon("the entry goes", server.until_entries(usize::from(others_hold))).await;
+            drop(holder);
+            let guard = soon("the next one enters", lock.acquire()).await.unwrap();
+            assert_eq!(server.entries().len(), 1);
+            assert_eq!(guard.release().await.unwrap(), Released::Held);
+            drop(locks);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_is_dropped_anywhere_goes_on() {
+    for polls in 0..6 {
+        let server = Server::new(None);
+        let (_locks, lock) = exclusive(&server).await;
+        let guard = lock.acquire().await.unwrap();
+        drop(poll_times(guard.release(), polls).await);
+        soon("the entry goes", server.until_entries(0)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn giving_back_costs_one_request() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    assert_eq!(lock.acquire().await.unwrap().release().await.unwrap(), Released::Held);
+    sleep(LONG).await;
+    assert_eq!(server.removals(), 1);
+    drop(lock.acquire().await.unwrap());
+    sleep(LONG).await;
+    assert_eq!(server.removals(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_may_be_dropped_where_no_runtime_is() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let guard = lock.acquire().await.unwrap();
+    std::thread::spawn(move || drop(guard)).join().unwrap();
+    soon("the entry goes", server.until_entries(0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_no_time_or_for_ever_is_no_special_case() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let guard = lock.acquire_timeout(Duration::MAX).await.unwrap().unwrap();
+    for wait in [Wait::Never, Wait::For(Duration::ZERO), Wait::For(Duration::from_nanos(1))] {
+        let tried = lock.acquire_with(&AcquireOptions::new().with_wait(wait)).await.unwrap();
+        assert!(tried.is_none(), "{wait:?}");
+        assert_eq!(server.entries().len(), 1, "{wait:?}");
+    }
+    let waiting = tokio::spawn(async move { lock.acquire_timeout(Duration::MAX).await });
+    server.until_entries(2).await;
+    drop(guard);
+    assert!(soon("it is granted", waiting).await.unwrap().unwrap().is_some());
+}
+
+/// Whoever only tries does not want to wait for a network that comes back.
+#[tokio::test(start_paused = true)]
+async fn a_try_does_not_wait_for_a_server_out_of_reach() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    server.mood().fails = Some(ErrorKind::Unreachable);
+    let error = soon("the try ends", lock.try_acquire()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    server.mood().fails = None;
+    soon("the entry goes", server.until_entries(0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_outlasts_a_short_outage() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    server.mood().fails = Some(ErrorKind::Unreachable);
+    let waiting = tokio::spawn(async move { lock.acquire().await });
+    sleep(GRANTED).await;
+    assert!(!waiting.is_finished());
+    server.mood().fails = None;
+    drop(soon("it is granted", waiting).await.unwrap().unwrap());
+}
+
+/// A whole window of removals that are refused must not stop the others.
+#[tokio::test(start_paused = true)]
+async fn removals_that_are_refused_do_not_hold_up_the_others() {
+    let server = Server::new(None);
+    let locks = service(&server).await;
+    server.mood().keeps.insert("kept".parse().unwrap());
+    let kept = locks.shared("kept").unwrap();
+    for _ in 0..200 {
+        drop(kept.acquire().await.unwrap());
+    }
+    let other = locks.exclusive("other").unwrap();
+    drop(other.acquire().await.unwrap());
+    soon("the other lock is given back", server.until_entries(200)).await;
+    server.mood().keeps.clear();
+    soon("the rest is, too", server.until_entries(0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_is_told_that_the_service_was_closed() {
+    for fails_when_closed in [None, Some(ErrorKind::Backend), Some(ErrorKind::Unreachable)] {
+        let server = Server::new(None);
+        let (locks, lock) = exclusive(&server).await;
+        server.mood().fails_when_closed = fails_when_closed;
+        let guard = lock.acquire().await.unwrap();
+        let next = lock.clone();
+        let waiting = tokio::spawn(async move { next.acquire().await });
+        server.until_entries(2).await;
+        locks.close().await.unwrap();
+        locks.close().await.unwrap();
+        let error = soon("the wait ends", waiting).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed, "{fails_when_closed:?}");
+        assert_eq!(guard.lost().await, Loss::Closed);
+        assert_eq!(guard.release().await.unwrap(), Released::Lost(Loss::Closed), "{fails_when_closed:?}");
+        assert_eq!(lock.acquire().await.unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(server.entries().len(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_dropped_ends_its_session_when_the_last_guard_goes() {
+    let server = Server::new(None);
+    let (locks, lock) = exclusive(&server).await;
+    let guard = lock.acquire().await.unwrap();
+    drop((locks, lock));
+    assert!(guard.is_valid());
+    drop(guard);
+    soon("the entry goes", server.until_entries(0)).await;
+}
+
+/// Nobody polls an opening that everybody gave up waiting for; it must not grow old meanwhile.
+#[tokio::test(start_paused = true)]
+async fn the_next_session_opens_even_if_nobody_waits_for_it_any_more() {
+    let server = Server::new(Some(GRANTED));
+    let (_locks, lock) = exclusive(&server).await;
+    let lost = lock.acquire().await.unwrap();
+    lost.lost().await;
+    let door = server.doors().acquire().await.unwrap();
+    assert!(lock.acquire_timeout(Duration::from_millis(100)).await.unwrap().is_none());
+    drop(door);
+    // Behind the session that is being opened, and before any other.
+    let door = soon("the session is opened", server.doors().acquire()).await.unwrap();
+    let guard = soon("the session is in use", lock.acquire()).await.unwrap();
+    drop(door);
+    assert!(guard.is_valid() && !lost.is_valid());
+}
+
+#[tokio::test(start_paused = true)]
+async fn everybody_waits_for_the_same_next_session() {
+    let server = Server::new(Some(GRANTED));
+    let locks = service(&server).await;
+    sleep(GRANTED).await;
+    let names: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    let all = names.iter().map(|name| {
+        let lock = locks.exclusive(name).unwrap();
+        async move { lock.acquire().await }
+    });
+    let guards: Vec<LockGuard> = futures::future::try_join_all(all).await.unwrap();
+    assert!(guards.iter().all(LockGuard::is_valid));
+    assert_eq!(server.entries().len(), 20);
+    // The fixture numbers sessions and tokens together: two sessions and a token for each grant.
+    let highest = guards.iter().map(|guard| guard.fencing_token().get()).max();
+    assert_eq!(highest, Some(22));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_whose_entry_is_found_missing_is_not_valid_any_more() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let guard = lock.acquire().await.unwrap();
+    guard.verify().await.unwrap();
+    server.wipe();
+    assert_eq!(guard.verify().await.unwrap_err().kind(), ErrorKind::EntryRemoved);
+    assert!(!guard.is_valid());
+    assert_eq!(guard.release().await.unwrap(), Released::Lost(Loss::Removed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_entry_is_noticed_by_itself() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let guard = lock.acquire().await.unwrap();
+    server.wipe();
+    assert_eq!(soon("the loss is told", guard.lost()).await, Loss::Removed);
+    assert!(!guard.is_valid());
+}
+
+/// The entry goes with the session: the session is what was lost.
+#[tokio::test(start_paused = true)]
+async fn the_reason_of_a_loss_does_not_change() {
+    let server = Server::new(Some(GRANTED));
+    let (_locks, lock) = exclusive(&server).await;
+    let guard = lock.acquire().await.unwrap();
+    assert_eq!(guard.lost().await, Loss::Deadline);
+    server.wipe();
+    sleep(LONG).await;
+    assert_eq!(guard.loss_signal().loss(), Some(Loss::Deadline));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_without_end_has_no_deadline() {
+    for granted in [None, Some(Duration::MAX)] {
+        let (_locks, lock) = exclusive(&Server::new(granted)).await;
+        assert_eq!(lock.acquire().await.unwrap().deadline(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_semaphore_is_not_broken_by_one_who_disagrees() {
+    let server = Server::new(None);
+    let locks = service(&server).await;
+    let (three, two) = (locks.semaphore("s", 3).unwrap(), locks.semaphore("s", 2).unwrap());
+    let first = three.acquire().await.unwrap();
+    let error = two.acquire().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitMismatch);
+    assert!(error.to_string().contains('3') && error.to_string().contains('2'), "{error}");
+    let second = three.acquire().await.unwrap();
+    assert_eq!(server.entries().len(), 2);
+    drop(first);
+    sleep(LONG).await;
+    assert!(second.is_valid());
+}
+
+/// As in a test suite with one service for all tests and a runtime for each: no endless wait behind an entry that
+/// nobody removes.
+#[test]
+fn a_service_outlives_the_runtime_it_was_opened_on() {
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let server = Server::new(None);
+    let first = runtime();
+    let (locks, lock) = first.block_on(exclusive(&server));
+    let guard = first.block_on(lock.acquire()).unwrap();
+    drop(first);
+    assert!(!guard.is_valid());
+    drop(guard);
+    let guard = runtime().block_on(async { soon("it is granted", lock.acquire()).await }).unwrap();
+    assert_eq!(server.entries().len(), 1);
+    drop((guard, locks));
+}
