@@ -56,7 +56,7 @@ impl Queue {
         // Locks have one limit: looking for another would cost an exclusive waiter a walk through the queue.
         let disagreed = |entry: &Entry| Some(entry.kind.limit()).filter(|theirs| *theirs != kind.limit());
         if kind.family() == Family::Semaphore
-            && let Some(theirs) = ahead().filter_map(disagreed).last()
+            && let Some(theirs) = ahead().filter_map(disagreed).next_back()
         {
             return Standing::LimitMismatch { theirs };
         }

@@ -84,7 +84,7 @@ mod tests {
             label: String::new(),
             since: None,
         };
-        QueueEntry::view(tokens.iter().map(entry).collect())
+        QueueEntry::view(tokens.iter().map(entry).collect(), fairlock::LockKind::Exclusive)
     }
 
     #[test]
