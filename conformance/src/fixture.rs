@@ -18,6 +18,11 @@ pub trait Fixture: Debug + Send + Sync + 'static {
     /// How long the server keeps a session that it does not hear of.
     fn session_timeout(&self) -> Duration;
 
+    /// Whether the server ends a session that it does not hear of.
+    fn sessions_expire(&self) -> bool {
+        true
+    }
+
     /// Whether [`Client::network`] can be broken.
     fn has_network(&self) -> bool {
         false

@@ -1,9 +1,11 @@
 //! Other processes that hold locks: the running program, started again.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
+use std::str::FromStr;
 
-use lockcore::{Config, DistributedLockExt, FencingToken, Loss, Registry};
+use lockcore::{Config, DistributedLockExt, FencingToken, Registry};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::context::Failure;
 
@@ -26,46 +28,51 @@ impl Holder {
     /// Starts a process that holds the exclusive lock of this name until it is killed.
     pub(crate) fn start(&self, name: &str) -> Result<HolderProcess, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
-        let child = command.env(NAME, name).env(Config::ENV, &self.url).stdout(Stdio::piped()).spawn()?;
-        let mut process = HolderProcess { child, token: FencingToken::new(0) };
-        let stdout = process.child.stdout.take().ok_or_else(|| Failure::new("the holder has no output"))?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        let token = line.trim().parse().map_err(|_| Failure::new(format!("the holder said {line:?}")))?;
-        process.token = FencingToken::new(token);
+        command.env(NAME, name).env(Config::ENV, &self.url).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let output = child.stdout.take().ok_or_else(|| Failure::new("the holder has no output"))?;
+        let mut process =
+            HolderProcess { child, output: BufReader::new(output), token: FencingToken::new(0) };
+        process.token = FencingToken::new(process.answer()?);
         Ok(process)
     }
 }
 
-/// In a process that was started to hold a lock: holds it until it is lost. In any other: `None`, at once.
+/// In a process that was started to hold a lock: holds it until nobody asks any more. In any other: `None`, at
+/// once.
 pub fn serve_as_holder(registry: &Registry) -> Option<ExitCode> {
     let name = std::env::var(NAME).ok()?;
     Some(match hold(registry, &name) {
-        Ok(loss) => {
-            eprintln!("the lock was lost: {loss}");
-            ExitCode::SUCCESS
-        }
+        Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("the lock was not had: {failure}");
+            eprintln!("{failure}");
             ExitCode::FAILURE
         }
     })
 }
 
-fn hold(registry: &Registry, name: &str) -> Result<Loss, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+/// Prints the token, and answers each line of the input with whether the guard is valid at that moment.
+fn hold(registry: &Registry, name: &str) -> Result<(), Failure> {
+    // Its worker goes on renewing while this thread reads.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let (_locks, guard) = runtime.block_on(async {
         let locks = registry.connect(&Config::from_env()?).await?;
         let guard = locks.exclusive(name)?.acquire().await?;
-        println!("{}", guard.fencing_token());
-        Ok(guard.lost().await)
-    })
+        Ok::<_, lockcore::Error>((locks, guard))
+    })?;
+    println!("{}", guard.fencing_token());
+    for line in std::io::stdin().lines() {
+        line?;
+        println!("{}", guard.is_valid());
+    }
+    Ok(())
 }
 
 /// A process that holds a lock; killed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct HolderProcess {
     child: Child,
+    output: BufReader<ChildStdout>,
     pub(crate) token: FencingToken,
 }
 
@@ -74,6 +81,25 @@ impl HolderProcess {
     pub(crate) fn kill(&mut self) -> std::io::Result<()> {
         self.child.kill()?;
         self.child.wait().map(|_| ())
+    }
+
+    /// SIGSTOP.
+    pub(crate) fn stop(&self) -> std::io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::STOP)?)
+    }
+
+    /// SIGCONT, with a question that waits for it: what it believes of its guard first of all.
+    pub(crate) fn resume_and_ask(&mut self) -> Result<bool, Failure> {
+        let input = self.child.stdin.as_mut().ok_or_else(|| Failure::new("the holder has no input"))?;
+        writeln!(input, "valid?")?;
+        kill_process(Pid::from_child(&self.child), Signal::CONT)?;
+        self.answer()
+    }
+
+    fn answer<T: FromStr>(&mut self) -> Result<T, Failure> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        line.trim().parse().map_err(|_| Failure::new(format!("the holder said {line:?}")))
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Needs {
     Operator,
     /// Other processes.
     Processes,
+    /// Other processes, of which the server does not hear for longer than it keeps a session.
+    Expiry,
 }
 
 impl Needs {
@@ -36,7 +38,9 @@ impl Needs {
                 Some("the fixture cannot remove entries by hand")
             }
             Needs::Processes if fixture.holder().is_none() => Some("no other process can reach the service"),
-            Needs::Clients | Needs::Network | Needs::Operator | Needs::Processes => None,
+            Needs::Expiry if fixture.holder().is_none() => Some("no other process can reach the service"),
+            Needs::Expiry if !fixture.sessions_expire() => Some("a session lasts as long as its process"),
+            Needs::Clients | Needs::Network | Needs::Operator | Needs::Processes | Needs::Expiry => None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lockcore::{Error, ErrorKind, LockUrl, Registry, Result};
+use lockcore::{Capabilities, Clocks, Error, ErrorKind, LockUrl, Registry, Result};
 
 use crate::fixture::{Client, Fixture, Network, Operator};
 use crate::process::Holder;
@@ -17,7 +17,7 @@ pub struct UrlFixture {
     registry: Registry,
     url: LockUrl,
     session_timeout: Duration,
-    interprocess: bool,
+    capabilities: Capabilities,
     holder: Holder,
     operator: Option<Box<dyn Operator>>,
     #[expect(dead_code, reason = "what matters is when it is dropped")]
@@ -37,17 +37,17 @@ impl UrlFixture {
         let session_timeout = parsed.options().duration("session_timeout", Duration::from_secs(10))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| broken("no runtime can be had", error))?;
-        let interprocess = runtime.block_on(async {
+        let capabilities = runtime.block_on(async {
             let service = registry.connect_url(parsed.clone()).await?;
-            let interprocess = service.capabilities().interprocess;
-            service.close().await.map(|()| interprocess)
+            let capabilities = service.capabilities();
+            service.close().await.map(|()| capabilities)
         })?;
         let holder = Holder::new(url);
         Ok(Self {
             registry,
             url: parsed,
             session_timeout,
-            interprocess,
+            capabilities,
             holder,
             operator: None,
             server: Box::new(()),
@@ -96,6 +96,10 @@ impl Fixture for UrlFixture {
         self.session_timeout
     }
 
+    fn sessions_expire(&self) -> bool {
+        self.capabilities.clocks != Clocks::None
+    }
+
     fn has_network(&self) -> bool {
         self.host().is_some()
     }
@@ -105,7 +109,7 @@ impl Fixture for UrlFixture {
     }
 
     fn holder(&self) -> Option<&Holder> {
-        Some(&self.holder).filter(|_| self.interprocess)
+        Some(&self.holder).filter(|_| self.capabilities.interprocess)
     }
 }
 
