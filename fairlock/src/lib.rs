@@ -118,6 +118,7 @@
 //!
 //! | feature | URL | |
 //! |---|---|---|
+//! | `etcd` | `etcd://host:port,…/root`, `etcds://…` | building it takes `protoc` |
 //! | `memory` (default) | `memory://`, `memory://name` | within one process, for unit tests; the named ones are shared by all its connections |
 //! | `zookeeper` (default) | `zookeeper://host:port,…/path` | |
 //!
@@ -130,6 +131,10 @@ pub use lockcore::*;
 /// All schemes that this build knows: those of the cargo features that are on.
 pub fn registry() -> Registry {
     let registry = Registry::new();
+    #[cfg(feature = "etcd")]
+    let registry = registry
+        .with(backend_etcd::SCHEME, backend_etcd::EtcdFactory)
+        .with(backend_etcd::SCHEME_TLS, backend_etcd::EtcdFactory);
     #[cfg(feature = "memory")]
     let registry = registry.with(backend_memory::SCHEME, backend_memory::MemoryFactory);
     #[cfg(feature = "zookeeper")]

@@ -88,7 +88,8 @@ pub trait QueueSession: Debug + Send + Sync + 'static {
     async fn close(&self) -> Result<()>;
 }
 
-/// A point in the history of the server, as the driver counts it; 0 where it does not count.
+/// The driver's own mark of what was seen, such as a point in the history of the server: what a look returned comes
+/// back with the watch that follows. 0 where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
 pub struct Revision(pub u64);
 

@@ -1,8 +1,10 @@
 //! Real servers for the suite: started on free loopback ports in temporary directories, and never left behind.
 
+mod etcd;
 mod process;
 mod zookeeper;
 
+pub use etcd::{Etcd, EtcdCluster};
 pub use zookeeper::{Ensemble, ZooKeeper};
 
 use std::io;

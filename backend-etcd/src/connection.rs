@@ -1,0 +1,145 @@
+//! One connection at a time, to a server that answers.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::{Client, Error as ClientError, GetOptions};
+use futures::stream::{FuturesUnordered, StreamExt};
+use lockcore::{Effect, Error, ErrorKind, Result};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::error::error;
+use crate::layout::session_key;
+use crate::options::EtcdOptions;
+
+/// The servers, and the one that is in use.
+///
+/// The client library would spread requests over all servers, and keep sending a part of them to one that is
+/// connected but does not answer. So each client knows one server, and is replaced when that fails.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    options: EtcdOptions,
+    link: Mutex<Option<Link>>,
+    room: Semaphore,
+}
+
+/// A client of one server.
+#[derive(Clone)]
+pub(crate) struct Link(Arc<Client>);
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Link")
+    }
+}
+
+impl Link {
+    pub(crate) fn client(&self) -> &Client {
+        &self.0
+    }
+}
+
+/// How many requests of one session are under way at once. The time for an answer runs while a request waits for
+/// others at the server.
+const AT_ONCE: usize = 64;
+
+/// How long to wait before a server is tried again that could not be reached.
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl Connection {
+    pub(crate) fn new(options: EtcdOptions) -> Self {
+        Self { options, link: Mutex::new(None), room: Semaphore::new(AT_ONCE) }
+    }
+
+    pub(crate) fn options(&self) -> &EtcdOptions {
+        &self.options
+    }
+
+    /// The connection in use, or a new one.
+    pub(crate) async fn link(&self) -> Result<Link> {
+        let Ok(mut link) = timeout(self.options.patience(), self.link.lock()).await else {
+            return Err(self.unreachable());
+        };
+        match &*link {
+            Some(link) => Ok(link.clone()),
+            None => Ok(link.insert(self.connect().await?).clone()),
+        }
+    }
+
+    /// Whoever comes next gets a new connection instead of this one.
+    pub(crate) async fn replace(&self, failed: &Link) {
+        let mut link = self.link.lock().await;
+        if link.as_ref().is_some_and(|link| Arc::ptr_eq(&link.0, &failed.0)) {
+            *link = None;
+        }
+    }
+
+    /// A connection to the server that is the first to answer. It gives up a little earlier than its callers, to
+    /// tell them why.
+    async fn connect(&self) -> Result<Link> {
+        let deadline = Instant::now() + self.options.patience() * 3 / 4;
+        let mut failure = self.unreachable();
+        let attempt = |endpoint| self.connect_to(endpoint, Duration::ZERO);
+        let mut attempts: FuturesUnordered<_> = self.options.endpoints().map(attempt).collect();
+        while let Ok(Some(attempted)) = timeout_at(deadline, attempts.next()).await {
+            match attempted {
+                Ok(link) => return Ok(link),
+                Err((_, error)) if !error.is_retryable() => return Err(error),
+                Err((endpoint, error)) => {
+                    failure = self.unreachable().with_source(error);
+                    attempts.push(self.connect_to(endpoint, PAUSE));
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    fn unreachable(&self) -> Error {
+        let message = format!("no etcd server answers at {}", self.options.servers());
+        Error::new(ErrorKind::Unreachable, message).with_effect(Effect::None)
+    }
+
+    /// The library connects with the first request. This one needs a leader and the permission to read.
+    async fn connect_to(&self, endpoint: String, pause: Duration) -> Result<Link, (String, Error)> {
+        sleep(pause).await;
+        let connected = async {
+            let options = self.options.connect_options()?;
+            let asked = async {
+                let client = Client::connect([&endpoint], Some(options)).await?;
+                let question = GetOptions::new().with_count_only();
+                client.kv_client().get(session_key(self.options.root(), 0), Some(question)).await?;
+                Ok(Link(Arc::new(client)))
+            };
+            limited(self.options.patience(), asked).await
+        };
+        connected.await.map_err(|error| (endpoint, error.with_effect(Effect::None)))
+    }
+
+    /// The answer to a request, within the time that an answer may take.
+    pub(crate) async fn call<T, F>(&self, request: impl FnOnce(Client) -> F + Send) -> Result<T>
+    where
+        F: Future<Output = Result<T, ClientError>> + Send,
+    {
+        // Never closed.
+        let _room = self.room.acquire().await;
+        let link = self.link().await?;
+        let answer = limited(self.options.patience(), request(link.client().clone())).await;
+        if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unreachable) {
+            self.replace(&link).await;
+        }
+        answer
+    }
+}
+
+/// The output of a future of the client library, which has no limits of its own.
+pub(crate) async fn limited<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T> {
+    match timeout(patience, answer).await {
+        Ok(answer) => answer.map_err(error),
+        Err(_) => Err(Error::new(ErrorKind::Unreachable, format!("etcd did not answer within {patience:?}"))),
+    }
+}

@@ -1,0 +1,135 @@
+//! What the tests against real servers have in common.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backend_etcd::{Etcd, EtcdOptions};
+use conformance::proxy::Proxy;
+use conformance::server;
+use etcd_client::{Client, GetOptions, KeyValue};
+use lockcore::{Enqueued, Entry, EntryId, EntryKind, Family, LockKey, LockName, QueueBackend, QueueSession};
+
+pub(crate) type Session = Arc<dyn QueueSession>;
+
+/// A server, and a client that sees it without our driver.
+pub(crate) struct Bed {
+    pub(crate) server: server::Etcd,
+    pub(crate) admin: Client,
+}
+
+impl Bed {
+    pub(crate) async fn new() -> Self {
+        Self::on(server::Etcd::start().await.unwrap()).await
+    }
+
+    pub(crate) async fn on(server: server::Etcd) -> Self {
+        let admin = Client::connect([server.address()], None).await.unwrap();
+        Self { server, admin }
+    }
+
+    pub(crate) fn options(&self) -> EtcdOptions {
+        EtcdOptions::new([self.server.address()])
+    }
+
+    pub(crate) async fn session(&self) -> Session {
+        open(self.options()).await
+    }
+
+    pub(crate) async fn proxy(&self) -> Proxy {
+        Proxy::start(self.server.address()).await.unwrap()
+    }
+
+    /// The keys that begin like this.
+    pub(crate) async fn under(&self, prefix: &str) -> Vec<KeyValue> {
+        let options = GetOptions::new().with_prefix();
+        self.admin.kv_client().get(prefix, Some(options)).await.unwrap().take_kvs()
+    }
+
+    /// The entries of the locks.
+    pub(crate) async fn entries(&self) -> Vec<String> {
+        self.under("/fairlock/lock/").await.iter().map(|key| key.key_str().unwrap().to_owned()).collect()
+    }
+
+    pub(crate) async fn put(&self, key: &str, value: &str) {
+        self.admin.kv_client().put(key, value, None).await.unwrap();
+    }
+
+    pub(crate) async fn delete(&self, key: &str) {
+        self.admin.kv_client().delete(key, None).await.unwrap();
+    }
+
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        self.server.metric(name).await.unwrap()
+    }
+
+    /// How many watches the server has; one of each session is always there.
+    pub(crate) async fn watches(&self) -> f64 {
+        self.metric("etcd_debugging_mvcc_watcher_total").await
+    }
+}
+
+pub(crate) async fn open(options: EtcdOptions) -> Session {
+    Etcd::new(options).open_session().await.unwrap()
+}
+
+pub(crate) async fn through(proxy: &Proxy) -> Session {
+    open(EtcdOptions::new([proxy.address().to_string()])).await
+}
+
+pub(crate) fn key(family: Family, name: &str) -> LockKey {
+    LockKey { family, name: LockName::new(name).unwrap() }
+}
+
+pub(crate) fn lock(name: &str) -> LockKey {
+    key(Family::Lock, name)
+}
+
+pub(crate) fn entry(kind: EntryKind) -> Entry {
+    Entry { id: EntryId::random(), kind, label: "quirks é".to_owned() }
+}
+
+pub(crate) fn exclusive() -> Entry {
+    entry(EntryKind::Exclusive)
+}
+
+/// Waits for what must happen in the end.
+pub(crate) async fn eventually<F: Future<Output = bool> + Send>(
+    what: &str,
+    condition: impl Fn() -> F + Send + Sync,
+) {
+    let all = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(what, all).await;
+}
+
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T> + Send) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future)
+        .await
+        .unwrap_or_else(|_| panic!("not in time: {what}"))
+}
+
+/// Repeats what is worth repeating, as the core does.
+pub(crate) async fn repeat<T, F>(what: &str, request: impl Fn() -> F + Send + Sync) -> T
+where
+    T: Send,
+    F: Future<Output = lockcore::Result<T>> + Send,
+{
+    let all = async {
+        loop {
+            match request().await {
+                Ok(answer) => return answer,
+                Err(error) => assert!(error.is_retryable(), "{what}: {error:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(what, all).await
+}
+
+pub(crate) async fn enqueue(session: &Session, lock: &LockKey, entry: &Entry) -> Enqueued {
+    repeat("enqueue", || session.enqueue(lock, entry)).await
+}

@@ -1,0 +1,118 @@
+//! Locks on three servers, of which some fail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backend_etcd::{Etcd, EtcdOptions};
+use conformance::server::EtcdCluster;
+use lockcore::queue::QueueLocks;
+use lockcore::{
+    DistributedLock, DistributedLockExt, ErrorKind, LockGuard, LockService, Loss, Released, SessionState,
+};
+use tokio::task::JoinHandle;
+
+use crate::bed::{eventually, repeat, within};
+
+async fn service(cluster: &EtcdCluster, session_timeout: Duration) -> QueueLocks {
+    let options = EtcdOptions::new(cluster.addresses()).with_session_timeout(session_timeout);
+    QueueLocks::connect(Etcd::new(options)).await.unwrap()
+}
+
+/// An acquisition that goes on by itself, once it is in the queue.
+async fn waiting(lock: &Arc<dyn DistributedLock>) -> JoinHandle<lockcore::Result<LockGuard>> {
+    let before = lock.queue().await.unwrap().len();
+    let acquiring = lock.clone();
+    let waiting = tokio::spawn(async move { acquiring.acquire().await });
+    eventually("a waiter", || async { lock.queue().await.unwrap().len() > before }).await;
+    waiting
+}
+
+async fn alive(services: &[&QueueLocks]) {
+    let live = || async { services.iter().all(|service| service.session() == SessionState::Live) };
+    eventually("life", live).await;
+}
+
+/// A holder and a waiter live through what happens to the cluster, and then the lock goes on.
+async fn survive(cluster: &EtcdCluster, happens: impl AsyncFnOnce()) {
+    let (a, b) = (service(cluster, SESSION).await, service(cluster, SESSION).await);
+    let (ours, theirs) = (a.exclusive("a").unwrap(), b.exclusive("a").unwrap());
+    let guard = ours.acquire().await.unwrap();
+    let waiter = waiting(&theirs).await;
+    happens().await;
+    alive(&[&a, &b]).await;
+    assert!(guard.is_valid() && !waiter.is_finished());
+    repeat("verification", || guard.verify()).await;
+    let token = guard.fencing_token();
+    assert_eq!(within("the release", guard.release()).await.unwrap(), Released::Held);
+    let next = within("the hand-over", waiter).await.unwrap().unwrap();
+    assert!(next.fencing_token() > token);
+    assert_eq!(within("the release", next.release()).await.unwrap(), Released::Held);
+    assert!(repeat("a look", || ours.queue()).await.is_empty());
+    a.close().await.unwrap();
+    b.close().await.unwrap();
+}
+
+/// Longer than an election.
+const SESSION: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_is_killed_and_comes_back() {
+    let cluster = EtcdCluster::start().await.unwrap();
+    let leader = cluster.leader().await.unwrap();
+    survive(&cluster, async || {
+        cluster.nodes()[leader].kill().unwrap();
+        cluster.leader().await.unwrap();
+    })
+    .await;
+    survive(&cluster, async || cluster.nodes()[leader].restart().await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_server_stops_for_a_while() {
+    let cluster = EtcdCluster::start().await.unwrap();
+    for node in cluster.nodes() {
+        survive(&cluster, async || {
+            node.pause().unwrap();
+            let another = service(&cluster, SESSION).await;
+            let lock = another.exclusive("b").unwrap();
+            drop(within("another lock", lock.acquire()).await.unwrap());
+            node.resume().unwrap();
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_servers_are_restarted_one_after_the_other() {
+    let cluster = EtcdCluster::start().await.unwrap();
+    survive(&cluster, async || {
+        for node in cluster.nodes() {
+            node.restart().await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_sessions_are_lost_in_time() {
+    let cluster = EtcdCluster::start().await.unwrap();
+    let (a, b) =
+        (service(&cluster, Duration::from_secs(3)).await, service(&cluster, Duration::from_secs(3)).await);
+    let (ours, theirs) = (a.exclusive("a").unwrap(), b.exclusive("a").unwrap());
+    let old = ours.acquire().await.unwrap();
+    let waiter = waiting(&theirs).await;
+    for node in &cluster.nodes()[1..] {
+        node.pause().unwrap();
+    }
+    assert_eq!(within("the loss", old.lost()).await, Loss::Deadline);
+    let error = within("the loss of the waiter", waiter).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SessionLost);
+    for node in &cluster.nodes()[1..] {
+        node.resume().unwrap();
+    }
+    let new = repeat("a new session", || theirs.acquire()).await;
+    assert!(new.fencing_token() > old.fencing_token());
+    assert!(!old.is_valid() && new.is_valid());
+    assert_eq!(within("the release", old.release()).await.unwrap(), Released::Lost(Loss::Deadline));
+    repeat("verification", || new.verify()).await;
+}

@@ -1,0 +1,8 @@
+//! What is peculiar to etcd and its client library, against real servers.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod bed;
+mod cluster;
+mod queues;
+mod sessions;
