@@ -120,6 +120,7 @@
 //! |---|---|---|
 //! | `etcd` | `etcd://host:port,…/root`, `etcds://…` | building it takes `protoc` |
 //! | `memory` (default) | `memory://`, `memory://name` | within one process, for unit tests; the named ones are shared by all its connections |
+//! | `redis` | `redis://host:port/0`, `rediss://…`, `redis+sentinel://host:port,…/master`, `redis+cluster://host:port,…` | with exceptions to exclusion, which [`capabilities`](LockService::capabilities) tell and its crate documents |
 //! | `zookeeper` (default) | `zookeeper://host:port,…/path` | |
 //!
 //! A backend that is not in this crate registers its own scheme: `fairlock::registry().with("myscheme", factory)`.
@@ -137,6 +138,10 @@ pub fn registry() -> Registry {
         .with(backend_etcd::SCHEME_TLS, backend_etcd::EtcdFactory);
     #[cfg(feature = "memory")]
     let registry = registry.with(backend_memory::SCHEME, backend_memory::MemoryFactory);
+    #[cfg(feature = "redis")]
+    let registry = backend_redis::SCHEMES
+        .into_iter()
+        .fold(registry, |registry, scheme| registry.with(scheme, backend_redis::RedisFactory));
     #[cfg(feature = "zookeeper")]
     let registry = registry.with(backend_zookeeper::SCHEME, backend_zookeeper::ZooKeeperFactory);
     registry

@@ -2,9 +2,11 @@
 
 mod etcd;
 mod process;
+mod redis;
 mod zookeeper;
 
 pub use etcd::{Etcd, EtcdCluster};
+pub use redis::{Redis, RedisCluster, RedisSentinel};
 pub use zookeeper::{Ensemble, ZooKeeper};
 
 use std::io;

@@ -1,0 +1,135 @@
+//! Opens sessions.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lockcore::queue::QueueLocks;
+use lockcore::session::{Clock, Lease};
+use lockcore::{
+    Capabilities, Clocks, Effect, EntryId, Error, ErrorKind, Failover, Fencing, LockService, LockUrl,
+    QueueBackend, QueueSession, Result, ServiceFactory,
+};
+use redis::{Cmd, cmd};
+use tokio::time::timeout;
+
+use crate::connection::Connection;
+use crate::error::error;
+use crate::layout::Layout;
+use crate::options::{RedisOptions, Topology, invalid};
+use crate::servers::Servers;
+use crate::session::{RedisSession, Shared};
+use crate::tasks::{self, Subscription};
+
+/// The schemes of URLs that mean Redis.
+pub const SCHEMES: [&str; 4] = ["redis", "rediss", "redis+sentinel", "redis+cluster"];
+
+/// Makes the lock service for a [URL](RedisOptions::from_url).
+#[derive(Debug, Clone, Default)]
+pub struct RedisFactory;
+
+#[async_trait]
+impl ServiceFactory for RedisFactory {
+    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+        let backend = Redis::new(RedisOptions::from_url(url)?);
+        Ok(Arc::new(QueueLocks::connect(backend).await?))
+    }
+}
+
+/// Locks on Redis, for [`QueueLocks`].
+#[derive(Debug, Clone)]
+pub struct Redis {
+    options: RedisOptions,
+}
+
+impl Redis {
+    /// The locks of these servers. Nothing is sent yet.
+    pub fn new(options: RedisOptions) -> Self {
+        Self { options }
+    }
+
+    async fn open(&self) -> Result<RedisSession> {
+        let (options, id) = (&self.options, EntryId::random());
+        let patience = options.patience();
+        let servers = Arc::new(Servers::new(options)?);
+        let channel = format!("{}{id}", Layout::new(&options.prefix).channels());
+        let subscription = Subscription { servers: servers.clone(), channel, patience };
+        let (link, pubsub) = futures::future::try_join(
+            async {
+                servers.connect(patience).await.map_err(|source| error(source).with_effect(Effect::None))
+            },
+            subscription.start(),
+        )
+        .await?;
+        let repeats = servers.repeats();
+        let connection = Connection::new(servers, link, patience);
+        let sent = Clock::Boot.now();
+        connection.ask_any::<String>(cmd("PING")).await?;
+        self.check(&connection).await?;
+        let lease = Lease::new(Clock::Boot, Some(options.session_timeout), sent);
+        let shared = Arc::new(Shared::new(id, connection, lease, repeats, options));
+        tasks::start(shared.clone(), subscription, pubsub);
+        Ok(RedisSession::new(shared))
+    }
+
+    /// Refuses a server that cannot serve, and warns of one that may lose locks, as far as it lets us see that.
+    async fn check(&self, connection: &Connection) -> Result<()> {
+        let told = connection.ask_any::<String>(info("server")).await.unwrap_or_default();
+        let told = |name| value(&told, name);
+        let major = told("redis_version:").and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+        if major.is_some_and(|major| major < 7) {
+            return Err(invalid("the Redis server is older than version 7"));
+        }
+        let single = matches!(self.options.topology, Topology::Single { .. });
+        if single && told("redis_mode:") == Some("cluster") {
+            return Err(invalid("the Redis server belongs to a cluster: use redis+cluster://"));
+        }
+        self.warn(connection).await;
+        Ok(())
+    }
+
+    async fn warn(&self, connection: &Connection) {
+        let memory = connection.ask_any::<String>(info("memory")).await.unwrap_or_default();
+        if let Some(policy) = value(&memory, "maxmemory_policy:").filter(|policy| *policy != "noeviction") {
+            tracing::warn!(
+                policy,
+                "Redis may evict locks when its memory is full: use maxmemory-policy noeviction"
+            );
+        }
+        let persistence = connection.ask_any::<String>(info("persistence")).await.unwrap_or_default();
+        if value(&persistence, "aof_enabled:") == Some("0") {
+            tracing::warn!("Redis forgets locks when it restarts: use appendonly yes");
+        }
+    }
+}
+
+fn info(section: &str) -> Cmd {
+    let mut command = cmd("INFO");
+    command.arg(section);
+    command
+}
+
+fn value<'i>(info: &'i str, name: &str) -> Option<&'i str> {
+    info.lines().find_map(|line| line.strip_prefix(name))
+}
+
+#[async_trait]
+impl QueueBackend for Redis {
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::strict();
+        capabilities.fencing = Fencing::BestEffort;
+        capabilities.failover = Failover::MayLoseLocks;
+        capabilities.clocks = Clocks::ServerTimeOfDay;
+        capabilities
+    }
+
+    async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
+        let limit = self.options.connect_timeout;
+        match timeout(limit, self.open()).await {
+            Ok(opened) => Ok(Arc::new(opened?)),
+            Err(_) => {
+                let message = format!("Redis did not answer within {limit:?}");
+                Err(Error::new(ErrorKind::Unreachable, message).with_effect(Effect::None))
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What errors of Redis and its client library mean.
+
+use lockcore::{Effect, Error, ErrorKind};
+use redis::{ErrorKind as ClientErrorKind, RedisError, ServerErrorKind};
+
+/// The one table of errors. What is not sure to have changed nothing has an unknown effect.
+pub(crate) fn error(source: RedisError) -> Error {
+    use ClientErrorKind as C;
+    use ServerErrorKind as S;
+    let (kind, effect, retryable, message) = match source.kind() {
+        C::Io => (ErrorKind::Unreachable, Effect::Unknown, true, "the connection to Redis was lost"),
+        C::Server(S::ReadOnly | S::MasterDown) => {
+            (ErrorKind::Unreachable, Effect::None, true, "this Redis server is not the master")
+        }
+        C::Server(S::BusyLoading | S::ClusterDown | S::TryAgain | S::Moved | S::Ask | S::NoScript) => {
+            (ErrorKind::Unreachable, Effect::None, true, "Redis cannot serve this now")
+        }
+        C::ClusterConnectionNotFound | C::MasterNameNotFoundBySentinel => {
+            (ErrorKind::Unreachable, Effect::None, true, "no master is known that serves this")
+        }
+        C::AuthenticationFailed => {
+            (ErrorKind::PermissionDenied, Effect::None, false, "Redis refuses these credentials")
+        }
+        C::Server(S::NoPerm) => {
+            (ErrorKind::PermissionDenied, Effect::None, false, "Redis does not permit this")
+        }
+        C::Server(S::CrossSlot) => (ErrorKind::Backend, Effect::None, false, "Redis refused the request"),
+        C::InvalidClientConfig | C::EmptySentinelList => {
+            (ErrorKind::InvalidConfig, Effect::None, false, "Redis cannot be reached like this")
+        }
+        C::Parse => (ErrorKind::Backend, Effect::Unknown, true, "the answer of Redis makes no sense"),
+        C::Extension => by_code(source.code().unwrap_or_default()),
+        _ => (ErrorKind::Backend, Effect::Unknown, false, "Redis reported an error"),
+    };
+    Error::new(kind, message).with_effect(effect).with_retryable(retryable).with_source(source)
+}
+
+/// Errors that the client library does not know by name. All of these are said before anything is executed; the
+/// last three by our own scripts.
+fn by_code(code: &str) -> (ErrorKind, Effect, bool, &'static str) {
+    match code {
+        "NOAUTH" | "WRONGPASS" => {
+            (ErrorKind::PermissionDenied, Effect::None, false, "Redis refuses these credentials")
+        }
+        "BUSY" | "MISCONF" | "NOREPLICAS" => {
+            (ErrorKind::Unreachable, Effect::None, true, "Redis cannot serve this now")
+        }
+        "OOM" => (ErrorKind::Backend, Effect::None, false, "Redis has no memory for another entry"),
+        "REMOVED" => {
+            (ErrorKind::EntryRemoved, Effect::None, false, "the entry was removed before it was made")
+        }
+        "TAKEN" => (ErrorKind::Backend, Effect::None, false, "another session has an entry with this id"),
+        "EXHAUSTED" => (ErrorKind::Backend, Effect::None, false, "this lock has used up its tokens"),
+        _ => (ErrorKind::Backend, Effect::Unknown, false, "Redis reported an error"),
+    }
+}
+
+/// Whether the connection should be made anew: what it is connected to may be dead, or no longer the master.
+pub(crate) fn needs_reconnect(source: &RedisError) -> bool {
+    use ClientErrorKind as C;
+    use ServerErrorKind as S;
+    matches!(
+        source.kind(),
+        C::Io
+            | C::Parse
+            | C::AuthenticationFailed
+            | C::ClusterConnectionNotFound
+            | C::Server(S::ReadOnly | S::MasterDown)
+    ) || source.code() == Some("NOAUTH")
+}
+
+/// Something in a queue that we cannot have put there.
+pub(crate) fn unreadable(id: &str) -> Error {
+    Error::new(ErrorKind::Backend, format!("the entry {id:?} in Redis has no record that can be read"))
+        .with_effect(Effect::None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+    use std::io;
+
+    use Effect::{None as Nothing, Unknown};
+    use ErrorKind::{Backend, EntryRemoved, InvalidConfig, PermissionDenied, Unreachable};
+
+    use super::*;
+
+    fn said(line: &str) -> RedisError {
+        redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap().extract_error().unwrap_err()
+    }
+
+    fn made(kind: ClientErrorKind) -> RedisError {
+        RedisError::from((kind, "made"))
+    }
+
+    #[test]
+    fn every_row() {
+        let timeout = RedisError::from(io::Error::from(io::ErrorKind::TimedOut));
+        let refused = RedisError::from(io::Error::from(io::ErrorKind::ConnectionRefused));
+        for (source, kind, effect, retryable, reconnect) in [
+            (timeout, Unreachable, Unknown, true, true),
+            (refused, Unreachable, Unknown, true, true),
+            (said("READONLY You can't write"), Unreachable, Nothing, true, true),
+            (said("MASTERDOWN Link with MASTER is down"), Unreachable, Nothing, true, true),
+            (said("LOADING Redis is loading"), Unreachable, Nothing, true, false),
+            (said("CLUSTERDOWN Hash slot not served"), Unreachable, Nothing, true, false),
+            (said("TRYAGAIN Multiple keys"), Unreachable, Nothing, true, false),
+            (said("MOVED 1 127.0.0.1:1"), Unreachable, Nothing, true, false),
+            (said("ASK 1 127.0.0.1:1"), Unreachable, Nothing, true, false),
+            (said("NOSCRIPT No matching script"), Unreachable, Nothing, true, false),
+            (said("BUSY Redis is busy"), Unreachable, Nothing, true, false),
+            (said("MISCONF Errors writing"), Unreachable, Nothing, true, false),
+            (said("NOREPLICAS Not enough"), Unreachable, Nothing, true, false),
+            (made(ClientErrorKind::ClusterConnectionNotFound), Unreachable, Nothing, true, true),
+            (made(ClientErrorKind::MasterNameNotFoundBySentinel), Unreachable, Nothing, true, false),
+            (made(ClientErrorKind::AuthenticationFailed), PermissionDenied, Nothing, false, true),
+            (said("NOAUTH Authentication required"), PermissionDenied, Nothing, false, true),
+            (said("WRONGPASS invalid"), PermissionDenied, Nothing, false, false),
+            (said("NOPERM this user has no permissions"), PermissionDenied, Nothing, false, false),
+            (made(ClientErrorKind::InvalidClientConfig), InvalidConfig, Nothing, false, false),
+            (made(ClientErrorKind::EmptySentinelList), InvalidConfig, Nothing, false, false),
+            (said("OOM command not allowed"), Backend, Nothing, false, false),
+            (said("CROSSSLOT Keys"), Backend, Nothing, false, false),
+            (said("REMOVED before"), EntryRemoved, Nothing, false, false),
+            (said("TAKEN by another"), Backend, Nothing, false, false),
+            (said("EXHAUSTED tokens"), Backend, Nothing, false, false),
+            (made(ClientErrorKind::Parse), Backend, Unknown, true, true),
+            (said("ERR something else"), Backend, Unknown, false, false),
+            (said("WRONGTYPE Operation against a key"), Backend, Unknown, false, false),
+            (made(ClientErrorKind::UnexpectedReturnType), Backend, Unknown, false, false),
+        ] {
+            assert_eq!(needs_reconnect(&source), reconnect, "{source}");
+            let text = source.to_string();
+            let mapped = error(source);
+            assert_eq!((mapped.kind(), mapped.effect()), (kind, effect), "{text}");
+            assert_eq!(mapped.is_retryable(), retryable, "{text}");
+            assert_eq!(mapped.source().map(ToString::to_string), Some(text));
+        }
+    }
+}
