@@ -4,15 +4,18 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use fairlock::{AcquireOptions, Config, Wait};
 
-/// Fair distributed locks: run a program under one, and see who holds and who waits
+use crate::exit::NOT_IN_TIME;
+use crate::help::{COMPLETIONS, CONFORMANCE, DEMO, EXIT_CODES, LIST, MAN, QUEUE, RUN, URL};
+
+/// Fair locks: run a program under one, and see who holds and who waits
 #[derive(Debug, Parser)]
 #[command(name = "fairlock", version, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
-    /// Where the locks live, such as zookeeper://zk1:2181,zk2:2181/app
-    ///
-    /// Other users can see the arguments of a process: a URL with a password belongs into the environment.
+    /// Where the locks live, such as zookeeper://zk1:2181/app [default: a private local directory]
+    #[arg(long_help = URL)]
     #[arg(long, env = Config::ENV, hide_env_values = true, global = true, display_order = 100)]
     pub(crate) url: Option<String>,
 
@@ -25,7 +28,7 @@ pub(crate) enum Command {
     /// Let some executors contend for one lock, and check that they take turns
     ///
     /// Prints each grant with its fencing token. Checks that never two hold the lock at once, and that they get it
-    /// in the order in which they stand in its queue. Without a URL the lock lives in memory.
+    /// in the order in which they stand in its queue.
     #[command(after_help = DEMO)]
     Demo(DemoOptions),
 
@@ -52,9 +55,13 @@ pub(crate) enum Command {
     #[command(after_help = CONFORMANCE)]
     Conformance(ConformanceOptions),
 
-    /// What `run` starts: becomes CMD, and dies with the process that started it
-    #[command(name = "__child", hide = true)]
-    Child(ChildCommand),
+    /// Print a script that makes a shell complete this command
+    #[command(after_help = COMPLETIONS)]
+    Completions(CompletionsOptions),
+
+    /// Print the manual page of this command, or of one of its subcommands
+    #[command(after_help = MAN)]
+    Man(ManOptions),
 }
 
 #[derive(Debug, Args)]
@@ -102,6 +109,14 @@ pub(crate) struct RunOptions {
     #[arg(long)]
     label: Option<String>,
 
+    /// Exit with this code if the lock is not had in time
+    #[arg(long, short = 'E', value_name = "CODE", default_value_t = NOT_IN_TIME)]
+    pub(crate) conflict_exit_code: u8,
+
+    /// Say what it waits for: how many are ahead, who holds, and since when
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+
     /// How long CMD may take to end after the lock is lost
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     pub(crate) grace: Duration,
@@ -109,12 +124,23 @@ pub(crate) struct RunOptions {
     /// The name of the lock
     pub(crate) name: String,
 
+    /// Run this line in a shell: $SHELL, or else /bin/sh
+    #[arg(short = 'c', value_name = "LINE", conflicts_with = "command")]
+    line: Option<OsString>,
+
     /// The program to run, with its arguments
-    #[arg(last = true, required = true, value_name = "CMD")]
-    pub(crate) command: Vec<OsString>,
+    #[arg(last = true, required_unless_present = "line", value_name = "CMD")]
+    command: Vec<OsString>,
 }
 
 impl RunOptions {
+    /// The program to run, with its arguments.
+    pub(crate) fn command(&self) -> Vec<OsString> {
+        let Some(line) = &self.line else { return self.command.clone() };
+        let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
+        vec![shell.unwrap_or_else(|| "/bin/sh".into()), "-c".into(), line.clone()]
+    }
+
     /// How to acquire the lock.
     pub(crate) fn acquire(&self) -> AcquireOptions {
         let wait = match (self.only_try, self.wait) {
@@ -122,11 +148,10 @@ impl RunOptions {
             (false, Some(duration)) => Wait::For(duration),
             (false, None) => Wait::Forever,
         };
-        let options = AcquireOptions::new().with_wait(wait).with_permits(self.permits);
-        match &self.label {
-            Some(label) => options.with_label(label),
-            None => options,
-        }
+        let label = self.label.clone().unwrap_or_else(|| {
+            format!("{}:{}", gethostname::gethostname().to_string_lossy(), std::process::id())
+        });
+        AcquireOptions::new().with_wait(wait).with_permits(self.permits).with_label(label)
     }
 }
 
@@ -139,6 +164,10 @@ pub(crate) struct QueueOptions {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Go on until interrupted, and show every change
+    #[arg(long, short)]
+    pub(crate) watch: bool,
 
     /// The name of the lock
     pub(crate) name: String,
@@ -163,79 +192,16 @@ pub(crate) struct ConformanceOptions {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ChildCommand {
-    /// The process that has to live
-    pub(crate) parent: i32,
-
-    /// The program, with its arguments
-    #[arg(last = true, required = true, value_name = "CMD")]
-    pub(crate) command: Vec<OsString>,
+pub(crate) struct CompletionsOptions {
+    /// The shell
+    pub(crate) shell: Shell,
 }
 
-const EXIT_CODES: &str = "\
-Exit codes:
-  0   success
-  1   demo or conformance: a promise was broken
-  64  wrong usage
-  69  the service cannot be reached
-  70  another error
-  75  the lock was not had in time
-  76  the lock, or the place in its queue, was lost
-  77  permission denied
-  78  wrong URL or configuration
-  run exits with the exit code of its program; 126 if that cannot be executed, 127 if it was not found.
-
-Results go to stdout, everything else to stderr. RUST_LOG=debug shows more.";
-
-const DEMO: &str = "\
-Examples:
-  fairlock demo
-  fairlock demo --url zookeeper://localhost:2181 --executors 50 --tasks 2 --hold 0s";
-
-const RUN: &str = "\
-CMD finds in its environment:
-  FAIRLOCK_NAME   the name of the lock
-  FAIRLOCK_TOKEN  the fencing token, a number that grows from holder to holder: let what the lock protects refuse
-                  a smaller one than it has seen
-
-Examples:
-  fairlock run --url zookeeper://localhost:2181 nightly/backup -- ./backup.sh --full
-  fairlock run --try migrations -- ./migrate || echo 'somebody else does it'
-  fairlock run --semaphore 4 --wait 1m gpu -- python3 train.py";
-
-const QUEUE: &str = "\
-JSON: an array of objects, the first in the queue first, with
-  position  place in the queue, from 0
-  holds     true, or false: waits
-  kind      \"exclusive\", \"shared\" or \"semaphore\"
-  permits   how many permits it takes (semaphores only)
-  limit     how many permits there are (semaphores only)
-  token     fencing token
-  id        identity of the entry
-  since     when the server accepted it (RFC 3339), or null
-  label     what its owner says about itself
-
-Examples:
-  fairlock queue nightly/backup
-  fairlock queue --semaphore gpu
-  fairlock queue --json nightly/backup | jq -r '.[] | select(.holds).label'";
-
-const LIST: &str = "\
-JSON: an array of objects with
-  family  \"lock\" or \"semaphore\"
-  name    name of the lock";
-
-const CONFORMANCE: &str = "\
-Uses locks of its own names only. Trials that need more than a URL can give are ignored, with the reason.
-
-JSON: an array of objects with
-  name     what the trial asserts
-  outcome  \"passed\", \"failed\" or \"ignored\"
-  reason   why it failed or was ignored, or null
-
-Examples:
-  fairlock conformance --url zookeeper://localhost:2181/playground
-  fairlock conformance --filter exclusion";
+#[derive(Debug, Args)]
+pub(crate) struct ManOptions {
+    /// The subcommand
+    pub(crate) command: Option<String>,
+}
 
 #[cfg(test)]
 mod tests {

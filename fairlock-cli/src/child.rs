@@ -1,6 +1,6 @@
 //! The program that runs under the lock.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -12,7 +12,6 @@ use rustix::process::{Pid, Signal, getpgrp, getpid, getppid, kill_process, set_p
 use rustix::termios::tcgetpgrp;
 use tokio::process::{Child, Command};
 
-use crate::arguments::ChildCommand;
 use crate::exit::{Failure, OTHER};
 use crate::output;
 use crate::signals::Signals;
@@ -25,6 +24,9 @@ pub(crate) enum Ended {
     LockLost(Loss),
 }
 
+/// Tells this program, as its first argument, to become another one.
+const BECOME: &str = "__child";
+
 /// Starts the program. It dies with this process, at the latest with the thread that calls this: call it from
 /// the main thread.
 ///
@@ -33,9 +35,8 @@ pub(crate) enum Ended {
 pub(crate) fn spawn(command: &[OsString], guard: &LockGuard) -> io::Result<Child> {
     Command::new("/proc/self/exe")
         .arg0("fairlock")
-        .arg("__child")
+        .arg(BECOME)
         .arg(getpid().to_string())
-        .arg("--")
         .args(command)
         .env("FAIRLOCK_NAME", guard.name().as_str())
         .env("FAIRLOCK_TOKEN", guard.fencing_token().to_string())
@@ -43,23 +44,29 @@ pub(crate) fn spawn(command: &[OsString], guard: &LockGuard) -> io::Result<Child
         .spawn()
 }
 
-/// Turns this process into the program; returns only if that is not possible.
-pub(crate) fn become_command(ChildCommand { parent, command }: &ChildCommand) -> Failure {
+/// Where this process was started by [`spawn`]: turns it into the program, and returns only if that is not possible.
+pub(crate) fn become_command() -> Option<Failure> {
+    let mut arguments = std::env::args_os().skip(1);
+    arguments.next().filter(|first| first == BECOME)?;
+    let parent = arguments.next()?.to_str()?.parse().ok()?;
+    Some(replace(parent, &arguments.next()?, arguments))
+}
+
+fn replace(parent: i32, program: &OsStr, arguments: impl Iterator<Item = OsString>) -> Failure {
     // When fairlock dies, nobody renews the lock, and soon somebody else holds it. SIGTERM could be handled or
     // ignored meanwhile: only SIGKILL is sure to leave nobody working without the lock.
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         return Failure::from(io::Error::from(error)).during("cannot tie the program to its lock");
     }
     // The parent may have died before the line above: then the signal never comes.
-    if getppid() != Pid::from_raw(*parent) {
+    if getppid() != Pid::from_raw(parent) {
         return Failure::new(OTHER, "fairlock died before its program started");
     }
-    let (program, arguments) = command.split_first().expect("the command line has a program");
     not_started(program, std::process::Command::new(program).args(arguments).exec())
 }
 
 /// A program that does not exist or cannot be executed, with the codes of a shell.
-fn not_started(program: &OsString, error: io::Error) -> Failure {
+fn not_started(program: &OsStr, error: io::Error) -> Failure {
     let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
     Failure::new(code, format!("{}: {error}", program.display()))
 }

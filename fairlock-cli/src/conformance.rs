@@ -9,12 +9,13 @@ use serde::Serialize;
 
 use crate::arguments::ConformanceOptions;
 use crate::exit::{Failure, USAGE, VIOLATED};
-use crate::output;
-use crate::service::required;
+use crate::output::{self, Cell};
+use crate::service::place;
+use crate::terminal::{Tone, Toned, coloured};
 
 /// Not on a runtime: each trial brings its own.
 pub(crate) fn conformance(url: Option<&str>, options: &ConformanceOptions) -> Result<ExitCode, Failure> {
-    let fixture: Arc<dyn Fixture> = Arc::new(UrlFixture::new(fairlock::registry(), required(url)?)?);
+    let fixture: Arc<dyn Fixture> = Arc::new(UrlFixture::new(fairlock::registry(), &place(url))?);
     let filter = options.filter.as_deref().unwrap_or_default();
     let chosen: Vec<Trial> = trials().into_iter().filter(|trial| trial.name().contains(filter)).collect();
     if chosen.is_empty() {
@@ -31,7 +32,7 @@ fn judge(trials: &[Trial], fixture: &Arc<dyn Fixture>, json: bool) -> io::Result
     let judge = |trial: &Trial| {
         let judgement = Judgement::new(trial.name(), trial.run(fixture));
         if !json {
-            output::line(judgement.to_line())?;
+            output::line(judgement.to_line(coloured(&io::stdout())))?;
         }
         Ok(judgement)
     };
@@ -42,9 +43,18 @@ fn sum_up(results: &[Judgement], json: bool) -> io::Result<()> {
     if json {
         return output::json(&results);
     }
-    let count = |outcome| results.iter().filter(|result| result.outcome == outcome).count();
-    let [passed, failed, ignored] = ["passed", "failed", "ignored"].map(count);
-    output::line(format_args!("{passed} passed, {failed} failed, {ignored} ignored"))
+    // They come group by group.
+    let groups = results.chunk_by(|one, next| one.group() == next.group());
+    let row = |name: &str, results: &[Judgement]| {
+        let count = |outcome| results.iter().filter(|result| result.outcome == outcome).count();
+        let [passed, failed, ignored] = ["passed", "failed", "ignored"].map(count);
+        let failed = Cell::toned(if failed == 0 { Tone::Plain } else { Tone::Bad }, failed);
+        [Cell::new(name), Cell::new(passed), failed, Cell::new(ignored)]
+    };
+    let mut rows: Vec<_> = groups.map(|group| row(group[0].group(), group)).collect();
+    rows.push(row("total", results));
+    output::line("")?;
+    output::table(["GROUP", "PASSED", "FAILED", "IGNORED"], &rows)
 }
 
 /// How one trial ended. Documented in the help, so: fields may be added, not changed.
@@ -65,8 +75,19 @@ impl Judgement {
         Self { name, outcome, reason }
     }
 
-    fn to_line(&self) -> String {
+    fn group(&self) -> &str {
+        self.name.split('/').next().unwrap_or_default()
+    }
+
+    fn to_line(&self, coloured: bool) -> String {
         let reason = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        format!("{:<7}  {}{reason}", self.outcome, self.name)
+        let tone = match self.outcome {
+            _ if !coloured => Tone::Plain,
+            "passed" => Tone::Good,
+            "failed" => Tone::Bad,
+            _ => Tone::Idle,
+        };
+        let outcome = format!("{:<7}", self.outcome);
+        format!("{}  {}{reason}", Toned(tone, &outcome), self.name)
     }
 }

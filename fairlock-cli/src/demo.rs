@@ -12,12 +12,13 @@ use tokio::time::Instant;
 use crate::arguments::DemoOptions;
 use crate::exit::{self, Failure};
 use crate::output;
-use crate::service::{close, connect};
+use crate::service::{close, connect, place, shown};
 use crate::witness::{Turn, Witness};
 
 pub(crate) async fn demo(url: Option<&str>, options: &DemoOptions) -> Result<ExitCode, Failure> {
-    let url = url.unwrap_or("memory://");
-    let services = services(url, options.executors).await?;
+    let url = place(url);
+    let services = services(&url, options.executors).await?;
+    output::line(format_args!("the locks live at {}", shown(&url)?))?;
     let witness = Arc::new(Mutex::new(Witness::default()));
     let start = Instant::now();
     let contended = contend(&services, options, &witness).await;

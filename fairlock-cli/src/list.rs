@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::arguments::ListOptions;
 use crate::exit::Failure;
-use crate::output;
+use crate::output::{self, Cell};
 use crate::service::{close, connect};
 
 /// One lock in JSON. Documented in the help, so: fields may be added, not changed.
@@ -21,11 +21,14 @@ pub(crate) async fn list(url: Option<&str>, options: &ListOptions) -> Result<Exi
     let names = service.names().await;
     close(&*service).await;
     let row = |key: fairlock::LockKey| Row { family: key.family.to_string(), name: key.name.to_string() };
-    let rows: Vec<Row> = names?.into_iter().map(row).collect();
+    let mut names = names?;
+    names.sort();
+    let rows: Vec<Row> = names.into_iter().map(row).collect();
     if options.json {
         output::json(&rows)?;
     } else {
-        let cells: Vec<_> = rows.into_iter().map(|Row { family, name }| [family, name]).collect();
+        let cells: Vec<_> =
+            rows.iter().map(|Row { family, name }| [Cell::new(family), Cell::new(name)]).collect();
         output::table(["FAMILY", "NAME"], &cells)?;
     }
     Ok(ExitCode::SUCCESS)

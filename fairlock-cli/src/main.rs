@@ -6,18 +6,23 @@ mod cleanup;
 mod conformance;
 mod demo;
 mod exit;
+mod generate;
+mod help;
 mod list;
 mod output;
+mod progress;
 mod queue;
 mod run;
 mod service;
 mod signals;
+mod terminal;
 mod witness;
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -30,6 +35,9 @@ fn main() -> ExitCode {
     if let Some(exit) = ::conformance::serve_as_holder(&fairlock::registry()) {
         return exit;
     }
+    if let Some(failure) = child::become_command() {
+        return failure.report();
+    }
     let ended = match Arguments::try_parse() {
         Ok(arguments) => execute(&arguments),
         Err(error) => exit::usage(&error),
@@ -40,14 +48,28 @@ fn main() -> ExitCode {
 fn execute(Arguments { url, command }: &Arguments) -> Result<ExitCode, Failure> {
     let url = url.as_deref();
     match command {
-        Command::Demo(options) => on_runtime(demo::demo(url, options)),
+        Command::Demo(options) => {
+            allow_many_files()?;
+            on_runtime(demo::demo(url, options))
+        }
         Command::Run(options) => on_runtime(run::run(url, options)),
         Command::Queue(options) => on_runtime(queue::queue(url, options)),
         Command::List(options) => on_runtime(list::list(url, options)),
         Command::Cleanup => on_runtime(cleanup::cleanup(url)),
-        Command::Conformance(options) => conformance::conformance(url, options),
-        Command::Child(command) => Err(child::become_command(command)),
+        Command::Conformance(options) => {
+            allow_many_files()?;
+            conformance::conformance(url, options)
+        }
+        Command::Completions(options) => generate::completions(options),
+        Command::Man(options) => generate::man(options),
     }
+}
+
+/// As many open files as the system lets this process have: a thousand may contend, and the locks of a directory take an
+/// open file each.
+fn allow_many_files() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
 }
 
 fn on_runtime(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
@@ -64,6 +86,6 @@ fn log_to_stderr() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(terminal::coloured(&io::stderr()))
         .init();
 }

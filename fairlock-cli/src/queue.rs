@@ -1,48 +1,97 @@
 //! `fairlock queue`: who holds and who waits.
 
+use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fairlock::{EntryKind, QueueEntry};
+use fairlock::{DistributedLock, EntryKind, LockService, QueueEntry};
 use serde::Serialize;
 
 use crate::arguments::QueueOptions;
 use crate::exit::Failure;
-use crate::output;
+use crate::output::{self, Cell};
 use crate::service::{close, connect};
+use crate::terminal::{CLEAR_SCREEN, Tone, coloured, size};
 
 pub(crate) async fn queue(url: Option<&str>, options: &QueueOptions) -> Result<ExitCode, Failure> {
     let service = connect(url).await?;
+    let shown = show(&*service, options).await;
+    close(&*service).await;
+    shown?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(service: &dyn LockService, options: &QueueOptions) -> Result<(), Failure> {
     let lock = match options.semaphore {
         Some(limit) => service.semaphore(&options.name, limit.unwrap_or(1))?,
         None => service.exclusive(&options.name)?,
     };
-    let entries = lock.queue().await;
-    close(&*service).await;
-    show(&entries?, options.json)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn show(entries: &[QueueEntry], json: bool) -> std::io::Result<()> {
-    if json {
-        return output::json(&entries.iter().map(Row::from).collect::<Vec<_>>());
+    if options.watch {
+        return watch(&lock, options.json).await;
     }
-    let header = ["POSITION", "STATE", "KIND", "TOKEN", "SINCE", "LABEL"];
-    let rows: Vec<_> = entries.iter().map(|entry| cells(entry, SystemTime::now())).collect();
-    output::table(header, &rows)
+    let entries = lock.queue().await?;
+    if options.json {
+        return Ok(output::json(&rows(&entries))?);
+    }
+    Ok(output::table(HEADER, &cells(&entries, SystemTime::now()))?)
 }
 
-fn cells(entry: &QueueEntry, now: SystemTime) -> [String; 6] {
-    let QueueEntry { position, holds, kind, token, label, since, .. } = entry;
-    let state = if *holds { "holds" } else { "waits" };
-    let since = since.map_or("-".to_owned(), |since| age(since, now));
-    [position.to_string(), state.to_owned(), kind.to_string(), token.to_string(), since, label.clone()]
+/// Shows every change until somebody interrupts it, or the service cannot be reached.
+async fn watch(lock: &Arc<dyn DistributedLock>, json: bool) -> Result<(), Failure> {
+    /// How often to look.
+    const INTERVAL: Duration = Duration::from_millis(500);
+    let mut last = None;
+    loop {
+        let entries = lock.queue().await?;
+        match size(&io::stdout()) {
+            Some(size) if !json => redraw(lock.name().as_str(), &entries, size)?,
+            _ if last.as_ref() == Some(&entries) => {}
+            _ if json => output::line(serde_json::to_string(&rows(&entries)).map_err(io::Error::from)?)?,
+            _ => {
+                output::table(HEADER, &cells(&entries, SystemTime::now()))?;
+                output::line("")?;
+            }
+        }
+        last = Some(entries);
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// The terminal's whole screen: the queue, or as much of it as there is room for.
+fn redraw(name: &str, entries: &[QueueEntry], (columns, screen): (usize, usize)) -> io::Result<()> {
+    let title = format!("{name:?}: {} in the queue, Ctrl-C ends this", entries.len());
+    let cells = cells(entries, SystemTime::now());
+    let mut lines = vec![crate::terminal::shortened(&title, columns), String::new()];
+    lines.extend(output::lines(HEADER, &cells, Some(columns), coloured(&io::stdout())));
+    let room = screen.saturating_sub(1);
+    if lines.len() > room {
+        lines.truncate(room.saturating_sub(1));
+        lines.push("…".to_owned());
+    }
+    output::line(format_args!("{CLEAR_SCREEN}{}", lines.join("\n")))
+}
+
+const HEADER: [&str; 6] = ["POSITION", "STATE", "KIND", "TOKEN", "SINCE", "LABEL"];
+
+fn cells(entries: &[QueueEntry], now: SystemTime) -> Vec<[Cell; 6]> {
+    let cells = |entry: &QueueEntry| {
+        let QueueEntry { position, holds, kind, token, label, since, .. } = entry;
+        let state = if *holds { Cell::toned(Tone::Good, "holds") } else { Cell::toned(Tone::Idle, "waits") };
+        let since = since.map_or("-".to_owned(), |since| age(since, now));
+        [Cell::new(position), state, Cell::new(kind), Cell::new(token), Cell::new(since), Cell::new(label)]
+    };
+    entries.iter().map(cells).collect()
 }
 
 /// In whole seconds. The server's clock may be ahead of ours.
-fn age(since: SystemTime, now: SystemTime) -> String {
+pub(crate) fn age(since: SystemTime, now: SystemTime) -> String {
     let age = now.duration_since(since).unwrap_or_default();
     humantime::format_duration(Duration::from_secs(age.as_secs())).to_string()
+}
+
+fn rows(entries: &[QueueEntry]) -> Vec<Row<'_>> {
+    entries.iter().map(Row::from).collect()
 }
 
 /// One entry in JSON. Documented in the help, so: fields may be added, not changed.

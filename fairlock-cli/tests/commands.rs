@@ -3,14 +3,19 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-fn fairlock(url: Option<&str>, arguments: &[&str]) -> Output {
+fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fairlock"));
     command.args(arguments).env_remove("FAIRLOCK_URL").env_remove("RUST_LOG");
-    command.envs(url.map(|url| ("FAIRLOCK_URL", url))).output().unwrap()
+    command
+}
+
+fn fairlock(url: &str, arguments: &[&str]) -> Output {
+    command(arguments).env("FAIRLOCK_URL", url).output().unwrap()
 }
 
 #[track_caller]
@@ -28,8 +33,10 @@ fn stdout(output: Output) -> String {
 }
 
 #[test]
-fn demo_needs_no_url_and_shows_turns_in_order() {
-    let shown = stdout(fairlock(None, &["demo", "--executors", "4", "--tasks", "5", "--hold", "1ms"]));
+fn demo_shows_turns_in_order() {
+    let arguments = ["demo", "--executors", "4", "--tasks", "5", "--hold", "1ms"];
+    let shown = stdout(fairlock("memory://", &arguments));
+    assert!(shown.starts_with("the locks live at memory://\n"), "{shown}");
     let grants: Vec<&str> = shown.lines().filter(|line| line.starts_with("grant ")).collect();
     assert_eq!(grants.len(), 20, "{shown}");
     let token = |line: &&str| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
@@ -44,30 +51,56 @@ fn demo_needs_no_url_and_shows_turns_in_order() {
 }
 
 #[test]
-fn without_a_url_the_others_say_how_to_give_one() {
-    let commands: [&[&str]; 5] =
-        [&["run", "x", "--", "true"], &["queue", "x"], &["list"], &["cleanup"], &["conformance"]];
-    for arguments in commands {
-        assert_fails(&fairlock(None, arguments), 64, "give --url or set FAIRLOCK_URL, for example --url ");
+fn without_a_url_the_locks_live_in_a_private_directory() {
+    let runtime = tempfile::tempdir().unwrap();
+    let runtime = runtime.path().join("with a%20blank");
+    std::fs::create_dir(&runtime).unwrap();
+    let at =
+        |arguments: &[&str]| stdout(command(arguments).env("XDG_RUNTIME_DIR", &runtime).output().unwrap());
+    let shown = at(&["demo", "--executors", "2", "--tasks", "2"]);
+    let directory = runtime.join("fairlock");
+    assert!(shown.starts_with(&format!("the locks live at file://{}\n", directory.display())), "{shown}");
+    assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o7777, 0o700);
+    assert_eq!(at(&["run", "x", "-c", "echo $FAIRLOCK_NAME"]), "x\n");
+    assert_eq!(at(&["list"]), "FAMILY  NAME\nlock    fairlock-demo\nlock    x\n");
+    assert_eq!(at(&["queue", "--json", "x"]), "[]\n");
+    assert_eq!(at(&["cleanup"]), "unused locks removed: 2\n");
+}
+
+#[test]
+fn a_runtime_directory_of_somebody_else_is_not_used() {
+    for other in ["/nonexistent", "relative", "/proc/self/status", ""] {
+        let arguments = ["run", "--verbose", "--try", "fairlock-test-of-the-default", "--", "true"];
+        let output = command(&arguments).env("XDG_RUNTIME_DIR", other).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let user = rustix::process::geteuid().as_raw();
+        let [runtime, temporary] = [format!("/run/user/{user}/fairlock"), format!("/tmp/fairlock-{user}")];
+        let expected =
+            |directory| said.starts_with(&format!("fairlock: the locks live at file://{directory}\n"));
+        assert!(expected(runtime) || expected(temporary), "{said}");
     }
 }
 
 #[test]
 fn wrong_usage() {
-    let wrong: [&[&str]; 8] = [
+    let wrong: [&[&str]; 11] = [
         &[],
         &["frobnicate"],
         &["run", "x"],
         &["run", "x", "true"],
+        &["run", "x", "-c", "true", "--", "true"],
+        &["run", "--conflict-exit-code", "256", "x", "--", "true"],
+        &["completions", "nosuch"],
         &["run", "--try", "--wait", "1s", "x", "--", "true"],
         &["run", "--shared", "--semaphore", "2", "x", "--", "true"],
         &["run", "--permits", "2", "x", "--", "true"],
         &["demo", "--hold", "soon"],
     ];
     for arguments in wrong {
-        assert_fails(&fairlock(Some("memory://"), arguments), 64, "--help");
+        assert_fails(&fairlock("memory://", arguments), 64, "--help");
     }
-    assert_fails(&fairlock(Some("memory://"), &["queue", ""]), 64, "a lock name must not be empty");
+    assert_fails(&fairlock("memory://", &["queue", ""]), 64, "a lock name must not be empty");
+    assert_fails(&fairlock("memory://", &["man", "nosuch"]), 64, "there is no subcommand \"nosuch\"");
 }
 
 #[test]
@@ -77,20 +110,22 @@ fn wrong_urls() {
         ("nosuch://host", "unknown scheme"),
         ("memory://?colour=red", "no option \"colour\""),
         ("memory://?require=interprocess", "does not offer \"interprocess\""),
+        ("file://host/path", "names a host"),
+        ("file:///tmp/x?mode=0700", "valid options: shared"),
     ] {
-        assert_fails(&fairlock(Some(url), &["list"]), 78, reason);
+        assert_fails(&fairlock(url, &["list"]), 78, reason);
     }
 }
 
 #[test]
 fn the_option_goes_before_the_environment() {
-    let output = fairlock(Some("nosuch://host"), &["list", "--url", "memory://"]);
+    let output = fairlock("nosuch://host", &["list", "--url", "memory://"]);
     assert_eq!(stdout(output), "FAMILY  NAME\n");
 }
 
 #[test]
 fn run_refuses_locks_that_no_other_process_shares() {
-    let output = fairlock(Some("memory://"), &["run", "x", "--", "echo", "ran"]);
+    let output = fairlock("memory://", &["run", "x", "--", "echo", "ran"]);
     assert_fails(&output, 78, "no other process shares these locks");
 }
 
@@ -99,12 +134,12 @@ fn a_service_that_is_not_there() {
     // Nobody listens on a port that was free a moment ago.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let url = format!("zookeeper://127.0.0.1:{port}/?connect_timeout=500ms");
-    assert_fails(&fairlock(Some(&url), &["run", "x", "--", "echo", "ran"]), 69, "fairlock: ");
+    assert_fails(&fairlock(&url, &["run", "x", "--", "echo", "ran"]), 69, "fairlock: ");
 }
 
 #[test]
 fn nothing_there_is_shown_as_nothing() {
-    let memory = |arguments: &[&str]| stdout(fairlock(Some("memory://"), arguments));
+    let memory = |arguments: &[&str]| stdout(fairlock("memory://", arguments));
     assert_eq!(memory(&["queue", "x"]), "POSITION  STATE  KIND  TOKEN  SINCE  LABEL\n");
     assert_eq!(memory(&["queue", "--semaphore", "x"]), memory(&["queue", "x"]));
     assert_eq!(memory(&["queue", "--semaphore=3", "--json", "x"]), "[]\n");
@@ -115,7 +150,7 @@ fn nothing_there_is_shown_as_nothing() {
 #[test]
 fn conformance_passes_on_a_place_that_clients_share() {
     let arguments = ["conformance", "--json", "--filter", "try/"];
-    let trials = stdout(fairlock(Some("memory://shared"), &arguments));
+    let trials = stdout(fairlock("memory://shared", &arguments));
     let trials: Vec<Value> = serde_json::from_str(&trials).unwrap();
     assert!(!trials.is_empty());
     for trial in trials {
@@ -126,7 +161,7 @@ fn conformance_passes_on_a_place_that_clients_share() {
 
 #[test]
 fn conformance_fails_where_each_client_has_a_place_of_its_own() {
-    let output = fairlock(Some("memory://"), &["conformance", "--filter", "try/"]);
+    let output = fairlock("memory://", &["conformance", "--filter", "try/"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(shown.contains("failed   try/failed_tries_leave_nothing: "), "{shown}");
@@ -134,16 +169,41 @@ fn conformance_fails_where_each_client_has_a_place_of_its_own() {
 
 #[test]
 fn conformance_without_trials_is_no_success() {
-    assert_fails(&fairlock(Some("memory://"), &["conformance", "--filter", "nosuch"]), 64, "no trial has");
+    assert_fails(&fairlock("memory://", &["conformance", "--filter", "nosuch"]), 64, "no trial has");
+}
+
+#[test]
+fn completions_and_manual_pages() {
+    for (shell, text) in
+        [("bash", "complete -F _fairlock"), ("zsh", "#compdef fairlock"), ("fish", "complete -c fairlock")]
+    {
+        let script = stdout(fairlock("memory://", &["completions", shell]));
+        assert!(script.contains(text) && script.contains("conformance"), "{shell}: {script}");
+        assert!(!script.contains("__child"), "{shell}: {script}");
+    }
+    let page = stdout(fairlock("memory://", &["man"]));
+    assert!(page.contains(".TH fairlock 1") && page.contains("fairlock\\-run(1)"), "{page}");
+    let page = stdout(fairlock("memory://", &["man", "run"]));
+    for text in [".TH fairlock-run 1", "conflict\\-exit\\-code", "\\-\\-url", "FAIRLOCK_TOKEN"] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+}
+
+#[test]
+fn every_subcommand_has_help() {
+    for command in ["demo", "run", "queue", "list", "cleanup", "conformance", "completions", "man"] {
+        let help = stdout(fairlock("memory://", &[command, "--help"]));
+        assert!(help.contains("/run/user/UID") && help.contains(&format!("fairlock {command}")), "{help}");
+    }
 }
 
 #[test]
 fn help_explains_exit_codes_and_hides_secrets() {
     let url = "zookeeper://user:secret@host";
     for arguments in [&["--help"][..], &["run", "--help"], &["queue", "--help"]] {
-        let help = stdout(fairlock(Some(url), arguments));
+        let help = stdout(fairlock(url, arguments));
         assert!(!help.contains("secret") && !help.contains("__child"), "{help}");
     }
-    assert!(stdout(fairlock(None, &["--help"])).contains("75  the lock was not had in time"));
-    assert!(stdout(fairlock(None, &["run", "--help"])).contains("FAIRLOCK_TOKEN"));
+    assert!(stdout(fairlock("memory://", &["--help"])).contains("75  the lock was not had in time"));
+    assert!(stdout(fairlock("memory://", &["run", "--help"])).contains("FAIRLOCK_TOKEN"));
 }

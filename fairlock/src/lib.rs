@@ -1,6 +1,7 @@
 //! Fair distributed locks: processes on many machines take turns, in the order in which they asked.
 //!
-//! One URL in the configuration says where the locks live: on ZooKeeper in production, in memory in unit tests.
+//! One URL in the configuration says where the locks live: on ZooKeeper, etcd or Redis, in a directory of this machine, in
+//! memory in unit tests.
 //! What a lock means is the same everywhere.
 //!
 //! # Take a lock
@@ -119,6 +120,7 @@
 //! | feature | URL | |
 //! |---|---|---|
 //! | `etcd` | `etcd://host:port,…/root`, `etcds://…` | building it takes `protoc` |
+//! | `file` (default) | `file:///path` | between the processes of one machine, without a server |
 //! | `memory` (default) | `memory://`, `memory://name` | within one process, for unit tests; the named ones are shared by all its connections |
 //! | `redis` | `redis://host:port/0`, `rediss://…`, `redis+sentinel://host:port,…/master`, `redis+cluster://host:port,…` | with exceptions to exclusion, which [`capabilities`](LockService::capabilities) tell and its crate documents |
 //! | `zookeeper` (default) | `zookeeper://host:port,…/path` | |
@@ -136,6 +138,8 @@ pub fn registry() -> Registry {
     let registry = registry
         .with(backend_etcd::SCHEME, backend_etcd::EtcdFactory)
         .with(backend_etcd::SCHEME_TLS, backend_etcd::EtcdFactory);
+    #[cfg(feature = "file")]
+    let registry = registry.with(backend_file::SCHEME, backend_file::FileFactory);
     #[cfg(feature = "memory")]
     let registry = registry.with(backend_memory::SCHEME, backend_memory::MemoryFactory);
     #[cfg(feature = "redis")]

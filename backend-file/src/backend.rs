@@ -1,0 +1,57 @@
+//! Opens sessions.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lockcore::queue::QueueLocks;
+use lockcore::{
+    Capabilities, Clocks, Failover, LockService, LockUrl, QueueBackend, QueueSession, Result, ServiceFactory,
+};
+
+use crate::options::FileOptions;
+use crate::root::Root;
+use crate::session::FileSession;
+
+/// The scheme of URLs that mean a local directory.
+pub const SCHEME: &str = "file";
+
+/// Makes the lock service for a [URL](FileOptions::from_url).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FileFactory;
+
+#[async_trait]
+impl ServiceFactory for FileFactory {
+    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+        let backend = FileLocks::new(FileOptions::from_url(url)?);
+        Ok(Arc::new(QueueLocks::connect(backend).await?))
+    }
+}
+
+/// Locks in a local directory, for [`QueueLocks`].
+#[derive(Debug, Clone)]
+pub struct FileLocks {
+    root: Root,
+}
+
+impl FileLocks {
+    /// The locks in this directory. Nothing is touched yet.
+    pub fn new(options: FileOptions) -> Self {
+        Self { root: Root::new(options) }
+    }
+}
+
+#[async_trait]
+impl QueueBackend for FileLocks {
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::strict();
+        capabilities.failover = Failover::NoServer;
+        capabilities.clocks = Clocks::None;
+        capabilities
+    }
+
+    async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
+        let session = FileSession::new(self.root.clone());
+        session.blocking(|root| root.open_or_make().map(drop)).await?;
+        Ok(Arc::new(session))
+    }
+}

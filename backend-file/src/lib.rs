@@ -1,0 +1,47 @@
+//! fairlock's locks in a local directory: for the processes of one machine, without a server.
+//!
+//! ```no_run
+//! # async fn example() -> lockcore::Result<()> {
+//! use backend_file::{FileLocks, FileOptions};
+//! use lockcore::queue::QueueLocks;
+//!
+//! let options = FileOptions::new("/run/user/1000/app")?;
+//! let locks = QueueLocks::connect(FileLocks::new(options)).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//!
+//! An entry is a file, its content is the label:
+//!
+//! * `<root>/locks/<name>/ex-<id>-<ticket>` and `sh-<id>-<ticket>`,
+//! * `<root>/semaphores/<name>/sem-<permits>-<limit>-<id>-<ticket>`.
+//!
+//! It counts for as long as its owner keeps the kernel's lock (`flock`) on it, which ends with the owner, however that
+//! ends. A file without a lock is a dead entry, and whoever meets it removes it. Tickets come from `<root>/counter`, which
+//! is never behind the clock in microseconds; they are the fencing tokens, too. A name too long for a file name lives
+//! under its digest, with the full name in a file `name` beside the entries. Other files are ignored.
+//!
+//! # Limits
+//!
+//! * A process that is stopped (SIGSTOP) holds on to what it holds: there is no timeout.
+//! * An entry takes an open file of its process.
+//! * The directory has to be on a local file system. Network file systems are refused where they can be told.
+//! * On Linux a waiter is woken by inotify. Where that cannot be had it looks again some twenty times a second.
+
+#[cfg_attr(target_os = "linux", path = "alarm.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "alarm_unavailable.rs")]
+mod alarm;
+mod backend;
+mod counter;
+mod directory;
+mod error;
+mod layout;
+mod options;
+mod queue;
+mod root;
+mod session;
+
+pub use backend::{FileFactory, FileLocks, SCHEME};
+pub use options::FileOptions;

@@ -1,0 +1,106 @@
+//! Which directory, and who may use it.
+
+use std::path::{Component, Path, PathBuf};
+
+use lockcore::{Error, ErrorKind, LockUrl, Result};
+
+/// Which directory, and who may use it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileOptions {
+    root: PathBuf,
+    shared: bool,
+}
+
+impl FileOptions {
+    /// The locks in this directory, for this user. It is made when missing, for nobody else.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) if it is not an absolute path.
+    pub fn new(root: impl AsRef<Path>) -> Result<Self> {
+        let root = root.as_ref();
+        let mut parts = root.components();
+        let absolute = parts.next() == Some(Component::RootDir);
+        let down = parts.clone().count() > 0 && parts.all(|part| matches!(part, Component::Normal(_)));
+        if !(absolute && down) || root.as_os_str().as_encoded_bytes().contains(&0) {
+            return Err(invalid(format!(
+                "{root:?} is not the path of a directory such as /var/lib/app/locks"
+            )));
+        }
+        // Collected anew, it has no slash at the end: that would follow a symbolic link.
+        Ok(Self { root: root.components().collect(), shared: false })
+    }
+
+    /// The options of a URL such as `file:///var/lib/app/locks?shared=true`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for anything that cannot be meant.
+    pub fn from_url(url: &LockUrl) -> Result<Self> {
+        let options = url.options();
+        let shared = options.flag("shared", false)?;
+        options.finish()?;
+        if !url.hosts().is_empty() || url.credentials().is_some() {
+            return Err(invalid(format!(
+                "{url} names a host or a user, expected file:///path/of/a/directory"
+            )));
+        }
+        Ok(Self { shared, ..Self::new(url.path())? })
+    }
+
+    /// Accepts a directory that others may write: all of them can then take the locks, and break them. Everything that is
+    /// made in it gets its permissions, so make it with those that it should have.
+    #[must_use]
+    pub fn with_shared(mut self, shared: bool) -> Self {
+        self.shared = shared;
+        self
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn shared(&self) -> bool {
+        self.shared
+    }
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidConfig, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<FileOptions> {
+        FileOptions::from_url(&url.parse()?)
+    }
+
+    #[test]
+    fn valid() {
+        let private = FileOptions::new("/a/b c").unwrap();
+        assert_eq!(parse("file:///a/b%20c").unwrap(), private);
+        assert_eq!(parse("file:///a//b%20c/").unwrap().root().as_os_str(), "/a/b c");
+        assert_eq!(parse("file:///a/b%20c?shared=true").unwrap(), private.with_shared(true));
+    }
+
+    #[test]
+    fn invalid() {
+        for (url, reason) in [
+            ("file://", "path of a directory"),
+            ("file:///", "path of a directory"),
+            ("file:///a/../b", "path of a directory"),
+            ("file:///a%00b", "path of a directory"),
+            ("file://host/a", "names a host"),
+            ("file://me@/a", "names a host or a user"),
+            ("file:///a?shared=yes", "option shared=\"yes\" is not one of true, false"),
+            ("file:///a?mode=0700", "valid options: shared, require"),
+        ] {
+            let error = parse(url).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
+            assert!(error.to_string().contains(reason), "{url}: {error}");
+        }
+        assert!(FileOptions::new("relative/path").is_err());
+    }
+}

@@ -1,0 +1,305 @@
+//! The queue operations of one session.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use lockcore::queue::Standing;
+use lockcore::session::{Clock, Lease, Loss};
+use lockcore::{
+    Effect, Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, LockKey, QueueSession, Removed, Result,
+    Revision, Snapshot,
+};
+use tokio::sync::OwnedMutexGuard;
+use tokio::task::AbortHandle;
+
+use crate::alarm::{Alarms, Bell};
+use crate::layout::entries;
+use crate::queue::{Own, OwnFile};
+use crate::root::{Appended, Cleaned, Root};
+
+/// A session: the open files of its entries. It ends with the process.
+#[derive(Debug)]
+pub(crate) struct FileSession {
+    root: Root,
+    entries: Arc<Entries>,
+    /// Ends the session with the runtime.
+    tie: AbortHandle,
+    /// Those of one session do not get into one another's way, and are accepted in the order of their calls.
+    appending: tokio::sync::Mutex<()>,
+    alarms: Alarms,
+}
+
+/// The entries of a session, and whether they count.
+#[derive(Debug)]
+struct Entries {
+    lease: Lease,
+    places: Mutex<Places>,
+}
+
+/// One place is used by one request at a time, to the end, even if nobody waits for that any more: so a removal is
+/// never overtaken by the making.
+type Places = HashMap<(LockKey, EntryId), Place>;
+type Place = Arc<tokio::sync::Mutex<Option<Own>>>;
+type Taken = OwnedMutexGuard<Option<Own>>;
+
+/// How often to make a directory that others remove at once.
+const ATTEMPTS: usize = 16;
+
+/// How long a bell is trusted. None rings when the whole directory is moved away, or when its queue of events overflows in
+/// a way that it does not tell.
+const RECHECK: Duration = Duration::from_secs(1);
+/// The same where there is no bell.
+const UNTOLD: Duration = Duration::from_millis(50);
+/// The first pause before something is tried again; the next ones double.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// The longest pause between two attempts to be the one who adds an entry.
+const TURN: Duration = Duration::from_millis(8);
+/// After how many attempts this is strange: some two seconds.
+const LONG: usize = 256;
+
+impl Entries {
+    fn places(&self) -> MutexGuard<'_, Places> {
+        // Nothing panics while it is held.
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the lease, then takes what is to be dropped. A request that is under way has its place, and the entry that
+    /// it makes goes when it ends.
+    fn end(&self, loss: Loss) -> Places {
+        self.lease.end(loss);
+        std::mem::take(&mut *self.places())
+    }
+}
+
+/// Dropped when nothing runs any more that could tell of a loss.
+struct Tie(Arc<Entries>);
+
+impl Drop for Tie {
+    fn drop(&mut self) {
+        drop(self.0.end(Loss::Abandoned));
+    }
+}
+
+impl FileSession {
+    /// A session that lives as long as the current runtime, at most.
+    pub(crate) fn new(root: Root) -> Self {
+        let lease = Lease::new(Clock::Boot, None, Clock::Boot.now());
+        let entries = Arc::new(Entries { lease, places: Mutex::default() });
+        let tie = Tie(entries.clone());
+        let tied = async move {
+            let _tie = tie;
+            std::future::pending::<()>().await;
+        };
+        Self {
+            root,
+            entries,
+            tie: tokio::spawn(tied).abort_handle(),
+            appending: tokio::sync::Mutex::default(),
+            alarms: Alarms::default(),
+        }
+    }
+
+    fn live(&self) -> Result<()> {
+        self.lease().loss().map_or(Ok(()), |loss| Err(Error::lost(loss)))
+    }
+
+    /// Does work that blocks for a moment.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Root) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.live()?;
+        let root = self.root.clone();
+        match tokio::task::spawn_blocking(move || work(&root)).await {
+            Ok(result) => result,
+            Err(error) => Err(Error::new(ErrorKind::Backend, "the runtime ends").with_source(error)),
+        }
+    }
+
+    /// The place of an entry, for one request.
+    async fn take(&self, lock: &LockKey, id: &EntryId) -> Result<Taken> {
+        let place = {
+            let mut places = self.entries.places();
+            // A session that is closed has no places any more.
+            self.live()?;
+            places.entry((lock.clone(), id.clone())).or_default().clone()
+        };
+        Ok(place.lock_owned().await)
+    }
+
+    /// Makes the entry, and says where it stands.
+    async fn append(&self, mut place: Taken, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
+        let _turn = self.appending.lock().await;
+        let (mut prepared, mut gone, mut busy, mut pause) = (None, 0, 0, SHORTEST);
+        while gone < ATTEMPTS {
+            let (lock, entry) = (lock.clone(), entry.clone());
+            let attempt = move |root: &Root| attempt(root, place, &lock, &entry, prepared);
+            match self.blocking(attempt).await? {
+                Attempted::Done(enqueued) => return Ok(enqueued),
+                Attempted::Busy(taken, file) => {
+                    (place, prepared) = (taken, Some(file));
+                    busy += 1;
+                    if busy == LONG {
+                        tracing::warn!("another process keeps the counter locked, perhaps a stopped one");
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = TURN.min(2 * pause);
+                }
+                Attempted::Gone(taken) => {
+                    (place, prepared) = (taken, None);
+                    gone += 1;
+                }
+            }
+        }
+        let message = format!("the directory of {:?} was removed {ATTEMPTS} times in a row", lock.name);
+        Err(Error::new(ErrorKind::Backend, message).with_effect(Effect::None).with_retryable(true))
+    }
+
+    /// Bells for these files; none if one cannot be had.
+    fn arm(&self, lock: &LockKey, files: &[String]) -> Vec<Bell> {
+        let directory = self.root.path(lock);
+        let bells: Option<_> = files.iter().map(|file| self.alarms.arm(&directory.join(file))).collect();
+        bells.unwrap_or_default()
+    }
+}
+
+/// How an attempt to make an entry ended, with the place that is still to be filled.
+enum Attempted {
+    Done(Enqueued),
+    Busy(Taken, OwnFile),
+    Gone(Taken),
+}
+
+/// One attempt to make an entry.
+fn attempt(
+    root: &Root,
+    mut place: Taken,
+    lock: &LockKey,
+    entry: &Entry,
+    prepared: Option<OwnFile>,
+) -> Result<Attempted> {
+    let token = match root.append(lock, entry, prepared)? {
+        Appended::Done(own) => place.insert(own).token,
+        Appended::Busy(file) => return Ok(Attempted::Busy(place, file)),
+        Appended::Gone => return Ok(Attempted::Gone(place)),
+    };
+    let standing = root.standing(lock, &entry.id).map_err(|error| error.with_effect(Effect::Done))?;
+    Ok(Attempted::Done(Enqueued { token, standing }))
+}
+
+#[async_trait]
+impl QueueSession for FileSession {
+    fn lease(&self) -> &Lease {
+        &self.entries.lease
+    }
+
+    async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
+        let place = self.take(lock, &entry.id).await?;
+        match place.as_ref().map(|own| own.token) {
+            Some(token) => Ok(Enqueued { token, standing: self.look(lock, &entry.id).await? }),
+            None => self.append(place, lock, entry).await,
+        }
+    }
+
+    async fn list(&self, lock: &LockKey) -> Result<Snapshot> {
+        let lock = lock.clone();
+        let living = move |root: &Root| root.queue(&lock)?.map_or(Ok(Vec::new()), |queue| queue.living());
+        let entries = entries(&self.blocking(living).await?);
+        Ok(Snapshot { entries, revision: Revision::default() })
+    }
+
+    async fn look(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
+        let (lock, id) = (lock.clone(), id.clone());
+        self.blocking(move |root| root.standing(&lock, &id)).await
+    }
+
+    async fn watch(&self, lock: &LockKey, ids: &[EntryId], _since: Revision) -> Result<()> {
+        let (key, ids) = (lock.clone(), ids.to_vec());
+        let Some(files) = self.blocking(move |root| root.files(&key, &ids)).await? else { return Ok(()) };
+        let mut bells = self.arm(lock, &files);
+        let longest = if bells.is_empty() { UNTOLD } else { RECHECK };
+        let mut pause = longest;
+        let files = Arc::new(files);
+        loop {
+            let (key, files) = (lock.clone(), files.clone());
+            if !self.blocking(move |root| root.all_live(&key, &files)).await? {
+                return Ok(());
+            }
+            tokio::select! {
+                // The kernel tells of a close a moment before it gives the lock back.
+                () = any(&mut bells) => pause = SHORTEST,
+                () = tokio::time::sleep(pause) => pause = longest.min(2 * pause),
+            }
+        }
+    }
+
+    async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        self.live()?;
+        let Some(place) = self.entries.places().remove(&(lock.clone(), id.clone())) else {
+            return Ok(Removed::Absent);
+        };
+        // When this is dropped, the entry goes with its place.
+        let own = place.lock_owned().await.take();
+        let removed = self.blocking(move |_| Ok(own.is_some_and(Own::remove))).await?;
+        Ok(if removed { Removed::Now } else { Removed::Absent })
+    }
+
+    async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
+        let lock = lock.clone();
+        self.blocking(move |root| root.queue(&lock)?.map_or(Ok(Vec::new()), |queue| queue.details())).await
+    }
+
+    async fn names(&self) -> Result<Vec<LockKey>> {
+        self.blocking(Root::names).await
+    }
+
+    async fn cleanup(&self) -> Result<u64> {
+        let mut removed = 0;
+        for (family, directory) in self.blocking(Root::directories).await? {
+            let mut pause = SHORTEST;
+            let directory = Arc::new(directory);
+            loop {
+                let directory = directory.clone();
+                match self.blocking(move |root| root.clean(family, &directory)).await? {
+                    Cleaned::Removed => removed += 1,
+                    Cleaned::Kept => {}
+                    Cleaned::Busy => {
+                        tokio::time::sleep(pause).await;
+                        pause = TURN.min(2 * pause);
+                        continue;
+                    }
+                }
+                break;
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn close(&self) -> Result<()> {
+        let places = self.entries.end(Loss::Closed);
+        let closed = tokio::task::spawn_blocking(move || drop(places)).await;
+        closed.map_err(|error| Error::new(ErrorKind::Backend, "the runtime ends").with_source(error))
+    }
+}
+
+impl Drop for FileSession {
+    fn drop(&mut self) {
+        drop(self.entries.end(Loss::Closed));
+        self.tie.abort();
+    }
+}
+
+/// Returns when one of the bells rings.
+async fn any(bells: &mut [Bell]) {
+    let mut ringing: FuturesUnordered<_> = bells.iter_mut().map(Bell::rung).collect();
+    if ringing.next().await.is_none() {
+        std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests;

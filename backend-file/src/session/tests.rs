@@ -1,0 +1,108 @@
+//! One session against another, without the core.
+
+use lockcore::{EntryKind, Family, LockName};
+
+use super::*;
+use crate::options::FileOptions;
+
+fn session(root: &tempfile::TempDir) -> FileSession {
+    FileSession::new(Root::new(FileOptions::new(root.path()).unwrap()))
+}
+
+fn key() -> LockKey {
+    LockKey { family: Family::Lock, name: LockName::new("x").unwrap() }
+}
+
+async fn enqueue(session: &FileSession) -> (EntryId, Standing) {
+    let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: "label".to_owned() };
+    (entry.id.clone(), session.enqueue(&key(), &entry).await.unwrap().standing)
+}
+
+/// Whether a watch on another session's entry returns when that leaves, and not before.
+async fn wakes(waiter: FileSession, root: &tempfile::TempDir) {
+    let holder = session(root);
+    let (held, _) = enqueue(&holder).await;
+    assert!(matches!(enqueue(&waiter).await.1, Standing::Waits { .. }));
+    let (lock, ids) = (key(), [held.clone()]);
+    let mut watch = std::pin::pin!(waiter.watch(&lock, &ids, Revision::default()));
+    let early = tokio::time::timeout(2 * RECHECK, &mut watch).await;
+    assert!(early.is_err(), "woken while the entry is there");
+    assert_eq!(holder.remove(&key(), &held).await.unwrap(), Removed::Now);
+    tokio::time::timeout(Duration::from_secs(60), watch).await.expect("woken in the end").unwrap();
+}
+
+#[tokio::test]
+async fn a_departure_wakes() {
+    let root = tempfile::tempdir().unwrap();
+    wakes(session(&root), &root).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_departure_wakes_where_the_system_gives_no_alarm() {
+    let root = tempfile::tempdir().unwrap();
+    let mut waiter = session(&root);
+    waiter.alarms = Alarms::refused();
+    wakes(waiter, &root).await;
+}
+
+#[tokio::test]
+async fn enqueueing_again_finds_the_first_entry() {
+    let root = tempfile::tempdir().unwrap();
+    let session = session(&root);
+    let entry = Entry { id: EntryId::random(), kind: EntryKind::Shared, label: String::new() };
+    let first = session.enqueue(&key(), &entry).await.unwrap();
+    enqueue(&session).await;
+    assert_eq!(session.enqueue(&key(), &entry).await.unwrap(), first);
+    assert_eq!(session.list(&key()).await.unwrap().entries.len(), 2);
+}
+
+#[tokio::test]
+async fn a_removal_waits_for_the_making_that_nobody_waits_for() {
+    let root = tempfile::tempdir().unwrap();
+    let session = session(&root);
+    for polls in 1..20 {
+        let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
+        let (lock, mut left) = (key(), polls);
+        let mut enqueue = std::pin::pin!(session.enqueue(&lock, &entry));
+        std::future::poll_fn(|context| {
+            left -= 1;
+            let ready = enqueue.as_mut().poll(context).is_ready();
+            if ready || left == 0 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+        session.remove(&lock, &entry.id).await.unwrap();
+        let left = session.list(&lock).await.unwrap().entries;
+        assert_eq!(left, [], "after {polls} polls");
+    }
+}
+
+#[test]
+fn a_session_ends_with_its_runtime() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let kept = first.block_on(async {
+        let kept = session(&root);
+        enqueue(&kept).await;
+        kept
+    });
+    assert_eq!(kept.lease().loss(), None);
+    drop(first);
+    assert_eq!(kept.lease().loss(), Some(Loss::Abandoned));
+    runtime().block_on(async {
+        assert_eq!(session(&root).list(&key()).await.unwrap().entries, []);
+    });
+}
+
+#[tokio::test]
+async fn a_session_that_is_dropped_takes_its_entries_with_it() {
+    let root = tempfile::tempdir().unwrap();
+    let (one, two) = (session(&root), session(&root));
+    enqueue(&one).await;
+    assert_eq!(two.list(&key()).await.unwrap().entries.len(), 1);
+    drop(one);
+    assert_eq!(two.list(&key()).await.unwrap().entries, []);
+    let files = std::fs::read_dir(two.root.path(&key())).unwrap();
+    assert_eq!(files.count(), 0, "no dead file is left either");
+}

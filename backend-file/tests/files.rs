@@ -1,0 +1,406 @@
+//! What is peculiar to a directory: other processes, permissions, links, leftovers, and somebody with `rm` and `mv`.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backend_file::{FileLocks, FileOptions};
+use lockcore::queue::QueueLocks;
+use lockcore::{
+    AcquireOptions, DistributedLock, DistributedLockExt, ErrorKind, LockGuard, LockService, Loss, Result,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+/// Far more than anything takes here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("never happened: {what}"))
+}
+
+async fn connect(root: &Path) -> Result<QueueLocks> {
+    QueueLocks::connect(FileLocks::new(FileOptions::new(root)?)).await
+}
+
+async fn lock(root: &Path) -> Arc<dyn DistributedLock> {
+    connect(root).await.unwrap().exclusive("x").unwrap()
+}
+
+/// An acquisition that waits in the queue, as the last of `length`.
+async fn wait(lock: &Arc<dyn DistributedLock>, length: usize) -> JoinHandle<Result<LockGuard>> {
+    let waiter = lock.clone();
+    let waiting = tokio::spawn(async move { waiter.acquire().await });
+    until_queue(lock, length).await;
+    waiting
+}
+
+async fn until_queue(lock: &Arc<dyn DistributedLock>, length: usize) {
+    let there = async { while lock.queue().await.unwrap().len() != length {} };
+    in_time(&format!("{length} in the queue"), there).await;
+}
+
+fn directory() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    (directory, root)
+}
+
+fn files(path: impl AsRef<Path>) -> Vec<String> {
+    let files = fs::read_dir(path).unwrap();
+    let mut files: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    files.sort();
+    files
+}
+
+const ROOT: &str = "BACKEND_FILE_TEST_ROOT";
+
+/// Not a test: what [`Other`] runs. Holds the lock until it is killed.
+#[test]
+fn as_another_process() {
+    let Ok(root) = std::env::var(ROOT) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        println!("\nwaiting");
+        let guard = lock(Path::new(&root)).await.acquire().await.unwrap();
+        println!("\nholding {}", guard.fencing_token());
+        println!("\nlost {}", guard.lost().await);
+    });
+}
+
+/// Another process that takes the lock.
+struct Other {
+    child: Child,
+    lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
+}
+
+impl Other {
+    fn start(root: &Path) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "as_another_process", "--nocapture"]).env(ROOT, root);
+        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// What follows on the line that begins like this.
+    async fn says(&mut self, beginning: &str) -> String {
+        let said = async {
+            loop {
+                let line = self.lines.next_line().await.unwrap().expect("it goes on");
+                if let Some(rest) = line.strip_prefix(beginning) {
+                    return rest.trim().to_owned();
+                }
+            }
+        };
+        in_time(beginning, said).await
+    }
+
+    async fn holding(root: &Path) -> (Self, u64) {
+        let mut other = Self::start(root);
+        let token = other.says("holding").await.parse().unwrap();
+        (other, token)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_killed_process_makes_room() {
+    let (_directory, root) = directory();
+    let lock = lock(&root).await;
+    let (holder, token) = Other::holding(&root).await;
+    let mut killed = Other::start(&root);
+    until_queue(&lock, 2).await;
+    let waiting = wait(&lock, 3).await;
+
+    killed.signal(Signal::KILL);
+    in_time("the waiter dies", killed.child.wait()).await.unwrap();
+    until_queue(&lock, 2).await;
+    assert!(!waiting.is_finished());
+    holder.signal(Signal::KILL);
+    let guard = in_time("the lock is free", waiting).await.unwrap().unwrap();
+    assert!(guard.fencing_token().get() > token);
+    assert_eq!(files(root.join("locks/x")).len(), 1, "dead entries are removed");
+}
+
+#[tokio::test]
+async fn a_stopped_process_holds_on() {
+    let (_directory, root) = directory();
+    let lock = lock(&root).await;
+    let (mut holder, _) = Other::holding(&root).await;
+    holder.signal(Signal::STOP);
+    let waiting = wait(&lock, 2).await;
+    // Longer than anything here looks again.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!waiting.is_finished(), "a stopped process was taken for dead");
+    assert!(lock.queue().await.unwrap()[0].holds);
+
+    // It was stopped and goes on, nothing else.
+    holder.signal(Signal::CONT);
+    assert!(lock.try_acquire().await.unwrap().is_none());
+    assert!(!waiting.is_finished());
+    holder.signal(Signal::STOP);
+    holder.signal(Signal::KILL);
+    drop(in_time("the lock is free", waiting).await.unwrap().unwrap());
+    in_time("the holder is dead", holder.child.wait()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_process_stopped_while_it_adds_an_entry_holds_up_newcomers_only() {
+    let (_directory, root) = directory();
+    let (one, two) = (lock(&root).await, lock(&root).await);
+    let guard = one.acquire().await.unwrap();
+    let waiting = wait(&two, 2).await;
+
+    let counter = File::open(root.join("counter")).unwrap();
+    counter.try_lock().expect("nobody adds an entry now");
+    let newcomer = {
+        let one = one.clone();
+        tokio::spawn(async move { one.acquire().await })
+    };
+    assert!(one.acquire_timeout(Duration::from_millis(100)).await.unwrap().is_none());
+    drop(guard);
+    let second = in_time("the hand-over", waiting).await.unwrap().unwrap();
+    assert_eq!(two.queue().await.unwrap().len(), 1);
+    assert!(!newcomer.is_finished());
+
+    drop(counter);
+    until_queue(&two, 2).await;
+    drop(second);
+    drop(in_time("the newcomer", newcomer).await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn whoever_meets_a_dead_entry_removes_it() {
+    let (_directory, root) = directory();
+    let locks = connect(&root).await.unwrap();
+    let (lock, semaphore) = (locks.exclusive("x").unwrap(), locks.semaphore("x", 2).unwrap());
+    drop(lock.acquire().await.unwrap());
+    drop(semaphore.acquire().await.unwrap());
+    until_queue(&lock, 0).await;
+    until_queue(&semaphore, 0).await;
+    for dead in [
+        "locks/x/ex-a-00000000000000000001",
+        "locks/x/sh-b-00000000000000000002",
+        "semaphores/x/sem-3-3-c-00000000000000000001",
+        "semaphores/x/sem-2-2-d-00000000000000000002",
+    ] {
+        File::create_new(root.join(dead)).unwrap();
+    }
+    for (lock, directory) in [(lock, "locks/x"), (semaphore, "semaphores/x")] {
+        let guard = lock.try_acquire().await.unwrap().expect("the dead don't hold");
+        assert_eq!(lock.queue().await.unwrap().len(), 1);
+        guard.verify().await.unwrap();
+        assert_eq!(files(root.join(directory)).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn those_who_ask_do_not_take_one_another_for_the_owner() {
+    let (_directory, root) = directory();
+    let lock = lock(&root).await;
+    drop(lock.acquire().await.unwrap());
+    until_queue(&lock, 0).await;
+    let dead = File::create_new(root.join("locks/x/ex-a-00000000000000000001")).unwrap();
+    dead.try_lock_shared().expect("it is dead");
+    assert!(lock.try_acquire().await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn cleanup_removes_what_the_dead_left_and_nothing_of_strangers() {
+    let (_directory, root) = directory();
+    let locks = connect(&root).await.unwrap();
+    let used = locks.exclusive("used").unwrap().acquire().await.unwrap();
+    for name in ["dead", "unfinished", "strange", &"long".repeat(100)] {
+        drop(locks.exclusive(name).unwrap().acquire().await.unwrap());
+        until_queue(&locks.exclusive(name).unwrap(), 0).await;
+    }
+    for left in ["dead/ex-a-00000000000000000001", "unfinished/.new-a", "strange/notes.txt"] {
+        File::create_new(root.join("locks").join(left)).unwrap();
+    }
+    assert_eq!(locks.names().await.unwrap().len(), 5);
+    assert_eq!(locks.cleanup().await.unwrap(), 3);
+    assert_eq!(files(root.join("locks")), ["strange", "used"]);
+    assert_eq!(files(root.join("locks/strange")), ["notes.txt"]);
+    used.verify().await.unwrap();
+}
+
+async fn assert_all_lost(
+    guard: LockGuard,
+    waiting: JoinHandle<Result<LockGuard>>,
+    lock: &Arc<dyn DistributedLock>,
+) {
+    assert_eq!(in_time("the holder is told", guard.lost()).await, Loss::Removed);
+    let waiter = in_time("the waiter is told", waiting).await.unwrap();
+    assert_eq!(waiter.unwrap_err().kind(), ErrorKind::EntryRemoved);
+    let next = in_time("the next", lock.acquire()).await.unwrap();
+    assert!(next.fencing_token() > guard.fencing_token(), "the token fell");
+    next.verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_removed_underneath_is_a_loss() {
+    let (_directory, root) = directory();
+    let (one, two) = (lock(&root).await, lock(&root).await);
+    for removed in [root.clone(), root.join("locks"), root.join("locks/x")] {
+        let guard = one.acquire().await.unwrap();
+        let waiting = wait(&two, 2).await;
+        fs::remove_dir_all(removed).unwrap();
+        assert_all_lost(guard, waiting, &two).await;
+        until_queue(&one, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_directory_moved_away_is_a_loss() {
+    let (directory, root) = directory();
+    let (one, two) = (lock(&root).await, lock(&root).await);
+    let guard = one.acquire().await.unwrap();
+    let waiting = wait(&two, 2).await;
+    fs::rename(&root, directory.path().join("elsewhere")).unwrap();
+    assert_all_lost(guard, waiting, &two).await;
+}
+
+#[tokio::test]
+async fn a_copy_of_an_entry_holds_nothing() {
+    let (_directory, root) = directory();
+    let lock = lock(&root).await;
+    let guard = lock.acquire().await.unwrap();
+    let entry = root.join("locks/x").join(&files(root.join("locks/x"))[0]);
+    fs::copy(&entry, root.join("copy")).unwrap();
+    // As after a backup is put back.
+    fs::rename(root.join("copy"), &entry).unwrap();
+    assert_eq!(in_time("the holder is told", guard.lost()).await, Loss::Removed);
+    assert!(lock.try_acquire().await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_is_made_is_private() {
+    let (_directory, root) = directory();
+    let lock = lock(&root.join("deep/er")).await;
+    let _guard = lock.acquire().await.unwrap();
+    for (path, mode) in [("", 0o700), ("deep", 0o700), ("deep/er/locks", 0o700), ("deep/er/locks/x", 0o700)] {
+        assert_eq!(fs::metadata(root.join(path)).unwrap().mode() & 0o7777, mode, "{path}");
+    }
+    assert_eq!(fs::metadata(root.join("deep/er/counter")).unwrap().mode() & 0o7777, 0o600);
+}
+
+#[tokio::test]
+async fn what_others_may_write_is_refused_unless_asked_for() {
+    let (_directory, root) = directory();
+    fs::create_dir(&root).unwrap();
+    for mode in [0o770, 0o707, 0o1777] {
+        fs::set_permissions(&root, Permissions::from_mode(mode)).unwrap();
+        let refused = connect(&root).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused}");
+        assert!(refused.to_string().contains("shared=true"), "{refused}");
+
+        let shared = FileOptions::new(&root).unwrap().with_shared(true);
+        let locks = QueueLocks::connect(FileLocks::new(shared)).await.unwrap();
+        let name = format!("{mode:o}");
+        let _guard = locks.exclusive(&name).unwrap().acquire().await.unwrap();
+        let made = root.join("locks").join(name);
+        // Whatever the umask is.
+        assert_eq!(fs::metadata(&made).unwrap().mode() & 0o777, mode & 0o777);
+        let entry = made.join(&files(&made)[0]);
+        assert_eq!(fs::metadata(entry).unwrap().mode() & 0o7777, mode & 0o666);
+        locks.close().await.unwrap();
+        fs::remove_dir_all(root.join("locks")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn permissions_that_are_opened_later_are_noticed() {
+    let (_directory, root) = directory();
+    let lock = lock(&root).await;
+    fs::set_permissions(&root, Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(lock.acquire().await.unwrap_err().kind(), ErrorKind::PermissionDenied);
+}
+
+#[tokio::test]
+async fn symbolic_links_are_not_followed() {
+    let (directory, root) = directory();
+    let link = directory.path().join("link");
+    symlink(&root, &link).unwrap();
+    drop(lock(&root).await.acquire().await.unwrap());
+    assert_refused(
+        connect(&link).await.map(drop),
+        "link is not a directory (symbolic links are not followed)",
+    );
+    // A slash at the end would follow it.
+    assert_refused(connect(&link.join("")).await.map(drop), "symbolic links are not followed");
+
+    for place in ["locks/x", "locks", "counter"] {
+        let (place, real) = (root.join(place), directory.path().join("real"));
+        fs::rename(&place, &real).unwrap();
+        symlink(&real, &place).unwrap();
+        let locks = connect(&root).await.unwrap();
+        assert_refused(locks.exclusive("x").unwrap().acquire().await.map(drop), "symbolic link");
+        fs::remove_file(&place).unwrap();
+        fs::rename(&real, &place).unwrap();
+    }
+    assert!(lock(&root).await.try_acquire().await.unwrap().is_some());
+}
+
+#[track_caller]
+fn assert_refused(result: Result<()>, reason: &str) {
+    let error = result.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    assert!(error.to_string().contains(reason), "{error}");
+}
+
+#[tokio::test]
+async fn long_names_live_under_their_digest() {
+    let (_directory, root) = directory();
+    let locks = connect(&root).await.unwrap();
+    let names = ["long".repeat(100), "long".repeat(101), "/".repeat(200)];
+    let mut guards = Vec::new();
+    for name in &names {
+        guards.push(locks.exclusive(name).unwrap().try_acquire().await.unwrap().expect("a lock of its own"));
+        let options = AcquireOptions::new().with_wait(lockcore::Wait::Never);
+        assert!(locks.exclusive(name).unwrap().acquire_with(&options).await.unwrap().is_none());
+    }
+    let directories = files(root.join("locks"));
+    assert!(directories.iter().all(|name| name.starts_with('=') && name.len() == 65), "{directories:?}");
+    let mut listed: Vec<_> = locks.names().await.unwrap().iter().map(|key| key.name.to_string()).collect();
+    listed.sort();
+    assert_eq!(listed, {
+        let mut names = names.to_vec();
+        names.sort();
+        names
+    });
+
+    // A process that died while it wrote the name.
+    fs::write(root.join("locks").join(&directories[0]).join("name"), "lo").unwrap();
+    assert_eq!(locks.names().await.unwrap().len(), 2);
+    for name in &names {
+        assert!(locks.exclusive(name).unwrap().try_acquire().await.unwrap().is_none());
+    }
+    assert_eq!(locks.names().await.unwrap().len(), 3);
+    drop(guards);
+    for name in &names {
+        until_queue(&locks.exclusive(name).unwrap(), 0).await;
+    }
+    assert_eq!(locks.cleanup().await.unwrap(), 3);
+    assert_eq!(files(root.join("locks")), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_directory_that_is_a_file_is_named_in_the_error() {
+    let (_directory, root) = directory();
+    File::create_new(&root).unwrap();
+    let error = connect(&root).await.unwrap_err();
+    assert!(error.to_string().contains(root.to_str().unwrap()), "{error}");
+}

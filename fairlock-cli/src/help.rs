@@ -1,0 +1,88 @@
+//! The longer texts of the help.
+
+pub(crate) const URL: &str = "\
+Where the locks live, such as zookeeper://zk1:2181,zk2:2181/app or file:///var/lib/app/locks
+
+Without it they live in a directory of this machine that only this user has: `fairlock` in $XDG_RUNTIME_DIR or \
+/run/user/UID, else /tmp/fairlock-UID. The former come and go with the logins of the user: programs that also run \
+without one (cron, services) should name a directory.
+
+Other users can see the arguments of a process: a URL with a password belongs into the environment.";
+
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0   success
+  1   demo or conformance: a promise was broken
+  64  wrong usage
+  69  the service cannot be reached
+  70  another error
+  75  the lock was not had in time (run --conflict-exit-code changes it)
+  76  the lock, or the place in its queue, was lost
+  77  permission denied
+  78  wrong URL or configuration
+  run exits with the exit code of its program; 126 if that cannot be executed, 127 if it was not found.
+
+Results go to stdout, everything else to stderr. RUST_LOG=debug shows more, NO_COLOR takes the colours away.";
+
+pub(crate) const DEMO: &str = "\
+Examples:
+  fairlock demo
+  fairlock demo --url zookeeper://localhost:2181 --executors 50 --tasks 2 --hold 0s";
+
+pub(crate) const RUN: &str = "\
+CMD finds in its environment:
+  FAIRLOCK_NAME   the name of the lock
+  FAIRLOCK_TOKEN  the fencing token, a number that grows from holder to holder: let what the lock protects refuse
+                  a smaller one than it has seen
+
+Examples:
+  fairlock run backup -- ./backup.sh --full
+  fairlock run backup -c 'pg_dump app | gzip > app.gz'
+  fairlock run --try migrations -- ./migrate || echo 'somebody else does it'
+  fairlock run --verbose --semaphore 4 --wait 1m gpu -- python3 train.py
+  fairlock run --url zookeeper://localhost:2181 nightly/backup -- ./backup.sh";
+
+pub(crate) const QUEUE: &str = "\
+JSON: an array of objects, the first in the queue first, with
+  position  place in the queue, from 0
+  holds     true, or false: waits
+  kind      \"exclusive\", \"shared\" or \"semaphore\"
+  permits   how many permits it takes (semaphores only)
+  limit     how many permits there are (semaphores only)
+  token     fencing token
+  id        identity of the entry
+  since     when it was accepted into the queue (RFC 3339), or null
+  label     what its owner says about itself
+With --watch: such an array on a line of its own after each change.
+
+Examples:
+  fairlock queue nightly/backup
+  fairlock queue --watch --semaphore gpu
+  fairlock queue --json nightly/backup | jq -r '.[] | select(.holds).label'";
+
+pub(crate) const LIST: &str = "\
+JSON: an array of objects with
+  family  \"lock\" or \"semaphore\"
+  name    name of the lock";
+
+pub(crate) const CONFORMANCE: &str = "\
+Uses locks of its own names only. Trials that need more than a URL can give are ignored, with the reason.
+
+JSON: an array of objects with
+  name     what the trial asserts, behind the name of its group and a slash
+  outcome  \"passed\", \"failed\" or \"ignored\"
+  reason   why it failed or was ignored, or null
+
+Examples:
+  fairlock conformance --url zookeeper://localhost:2181/playground
+  fairlock conformance --filter exclusion";
+
+pub(crate) const COMPLETIONS: &str = "\
+Examples:
+  source <(fairlock completions bash)
+  fairlock completions fish > ~/.config/fish/completions/fairlock.fish";
+
+pub(crate) const MAN: &str = "\
+Examples:
+  fairlock man run | man -l -
+  fairlock man > /usr/local/share/man/man1/fairlock.1";

@@ -1,0 +1,107 @@
+//! The command on a terminal, which `script` provides.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use support::{LINGER, Place, Running, UNTIL_INPUT_ENDS, in_time};
+
+/// A shell line on a terminal of 60 columns and 10 rows, in which $FAIRLOCK is the command.
+fn on_terminal(place: &Place<TempDir>, line: &str) -> Running {
+    let mut command = Command::new("script");
+    let line = format!("stty cols 60 rows 10; {line}");
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    command.env("FAIRLOCK", env!("CARGO_BIN_EXE_fairlock")).env("FAIRLOCK_URL", &place.url);
+    command.env("SHELL", "/bin/sh").env("TERM", "xterm").env_remove("NO_COLOR").env_remove("RUST_LOG");
+    command.kill_on_drop(true);
+    Running::start(command)
+}
+
+const CTRL_C: &[u8] = b"\x03";
+
+#[tokio::test]
+async fn ctrl_c_reaches_the_program_once() {
+    let place = Place::directory();
+    let count = "n=0; trap 'n=$((n+1)); echo caught' INT; trap 'echo $n times; exit' TERM; echo $PPID";
+    let mut terminal = on_terminal(
+        &place,
+        &format!("exec $FAIRLOCK run x -- sh -c \"{}\"", escaped(&format!("{count}; {LINGER}"))),
+    );
+    let fairlock: i32 = terminal.line().await.unwrap().trim().parse().unwrap();
+    terminal.type_in(CTRL_C).await;
+    assert!(terminal.line().await.unwrap().ends_with("caught"));
+    // A second interrupt would have been passed on before this.
+    kill_process(Pid::from_raw(fairlock).unwrap(), Signal::TERM).unwrap();
+    assert_eq!(terminal.line().await.unwrap().trim(), "1 times");
+}
+
+/// As it stands between double quotes.
+fn escaped(program: &str) -> String {
+    program.replace('$', "\\$")
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_the_wait_and_clears_the_progress_line() {
+    let place = Place::directory();
+    let (one, _) = place.holding("one", "x").await;
+    let mut terminal =
+        on_terminal(&place, "trap : INT; $FAIRLOCK run -v --label two x -- echo ran; echo exit $?");
+    place.until_queue("x", &[("one", true), ("two", false)]).await;
+    terminal.until_line("the locks live at file:///").await;
+    // The line has no end as long as it changes.
+    let shown = terminal.until_text("1 ahead, held by one for ").await;
+    assert!(shown.contains("\r\x1b[2Kfairlock: waiting for \"x\": 1 ahead"), "{shown:?}");
+    terminal.type_in(CTRL_C).await;
+    let end = terminal.until_line("exit ").await;
+    assert!(end.contains("\r\x1b[2K") && end.trim().ends_with("exit 130"), "{end:?}");
+    assert_eq!(place.queue("x").await, [("one".to_owned(), true)]);
+    one.finish().await;
+}
+
+#[tokio::test]
+async fn tables_fit_and_have_colours() {
+    let place = Place::directory();
+    let label = "label-of-many-words-".repeat(5);
+    let (one, _) = place.holding(&label, "x").await;
+    let mut coloured = on_terminal(&place, "$FAIRLOCK queue x");
+    assert!(coloured.line().await.unwrap().starts_with("\x1b[1mPOSITION\x1b[0m"));
+    let row = coloured.line().await.unwrap();
+    assert!(row.contains("\x1b[32mholds\x1b[0m"), "{row:?}");
+
+    let mut plain = on_terminal(&place, "NO_COLOR=1 $FAIRLOCK queue x");
+    assert!(plain.line().await.unwrap().starts_with("POSITION  STATE"));
+    let row = plain.line().await.unwrap();
+    let row = row.trim_end();
+    assert!(row.chars().count() == 60 && row.ends_with('…') && row.contains("holds"), "{row:?}");
+    assert!(place.stdout(&["queue", "x"]).await.contains(&label), "elsewhere nothing is cut");
+    one.finish().await;
+}
+
+#[tokio::test]
+async fn a_watched_queue_is_drawn_anew() {
+    let place = Place::directory();
+    let mut terminal = on_terminal(&place, "$FAIRLOCK queue --watch x");
+    terminal.until_line("\x1b[H\x1b[2J\"x\": 0 in the queue").await;
+    let (one, _) = place.holding("one", "x").await;
+    terminal.until_line("\x1b[H\x1b[2J\"x\": 1 in the queue").await;
+    terminal.until_line("one").await;
+    // More than fit on the screen.
+    let mut others = Vec::new();
+    for number in 2..12 {
+        others.push(place.run(&["--shared"], "x", UNTIL_INPUT_ENDS));
+        in_time("the next", async { while place.queue("x").await.len() != number {} }).await;
+    }
+    terminal.until_line("\x1b[H\x1b[2J\"x\": 11 in the queue").await;
+    let mut rows = 1;
+    while !terminal.line().await.unwrap().starts_with('…') {
+        rows += 1;
+    }
+    assert_eq!(rows, 8);
+    terminal.type_in(CTRL_C).await;
+    terminal.code().await;
+    drop(one);
+}
