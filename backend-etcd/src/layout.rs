@@ -21,12 +21,7 @@ pub(crate) fn entry_prefix(root: &str, lock: &LockKey, id: &EntryId) -> String {
 
 /// The key of an entry.
 pub(crate) fn entry_key(root: &str, lock: &LockKey, entry: &Entry) -> String {
-    let prefix = entry_prefix(root, lock, &entry.id);
-    match entry.kind {
-        EntryKind::Exclusive => format!("{prefix}ex"),
-        EntryKind::Shared => format!("{prefix}sh"),
-        EntryKind::Permits { permits, limit } => format!("{prefix}sem-{permits}-{limit}"),
-    }
+    format!("{}{}", entry_prefix(root, lock, &entry.id), entry.kind.encode())
 }
 
 /// The key of a session.
@@ -91,21 +86,8 @@ pub(crate) fn entries(queue: &[Seen]) -> Vec<QueuedEntry> {
 
 fn parse(family: Family, name: &str) -> Option<(EntryId, EntryKind)> {
     let (id, kind) = name.split_once('-')?;
-    let kind = match kind {
-        "ex" => EntryKind::Exclusive,
-        "sh" => EntryKind::Shared,
-        _ => {
-            let (permits, limit) = kind.strip_prefix("sem-")?.split_once('-')?;
-            let (permits, limit) = (number(permits)?, number(limit)?);
-            (1..=limit).contains(&permits).then_some(EntryKind::Permits { permits, limit })?
-        }
-    };
-    let valid = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    (valid && kind.family() == family).then(|| (EntryId::from(id), kind))
-}
-
-fn number(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|number: &u32| number.to_string() == text)
+    let (id, kind) = (EntryId::parse(id)?, EntryKind::decode(kind)?);
+    (kind.family() == family).then_some((id, kind))
 }
 
 /// Those who hold in this queue, but did not while `left` stood in it.

@@ -95,12 +95,7 @@ fn encode(name: &str) -> String {
 
 /// The name of an entry's file.
 pub(crate) fn file_name(entry: &Entry, ticket: u64) -> String {
-    let id = &entry.id;
-    match entry.kind {
-        EntryKind::Exclusive => format!("ex-{id}-{ticket:020}"),
-        EntryKind::Shared => format!("sh-{id}-{ticket:020}"),
-        EntryKind::Permits { permits, limit } => format!("sem-{permits}-{limit}-{id}-{ticket:020}"),
-    }
+    format!("{}-{}-{ticket:020}", entry.kind.encode(), entry.id)
 }
 
 /// An entry as its file's name tells it.
@@ -121,26 +116,10 @@ pub(crate) fn queue(family: Family, files: Vec<String>) -> Vec<Node> {
 }
 
 fn parse(name: String) -> Option<Node> {
-    let (prefix, rest) = name.split_once('-')?;
-    let (kind, rest) = match prefix {
-        "ex" => (EntryKind::Exclusive, rest),
-        "sh" => (EntryKind::Shared, rest),
-        "sem" => {
-            let (permits, rest) = rest.split_once('-')?;
-            let (limit, rest) = rest.split_once('-')?;
-            let (permits, limit) = (number(permits)?, number(limit)?);
-            ((1..=limit).contains(&permits).then_some(EntryKind::Permits { permits, limit })?, rest)
-        }
-        _ => return None,
-    };
+    let (kind, rest) = EntryKind::split(&name)?;
     let (id, digits) = rest.split_once('-')?;
-    let valid = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let (id, ticket) = (EntryId::from(id), ticket(digits).filter(|_| valid)?);
+    let (id, ticket) = (EntryId::parse(id)?, ticket(digits)?);
     Some(Node { name, id, kind, ticket })
-}
-
-fn number(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|number: &u32| number.to_string() == text)
 }
 
 /// A ticket in the one way in which we write it.

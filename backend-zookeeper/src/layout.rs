@@ -18,12 +18,7 @@ pub(crate) fn lock_path(root: &str, lock: &LockKey) -> String {
 
 /// The name of an entry's node, up to the sequence number that the server appends.
 pub(crate) fn prefix(entry: &Entry) -> String {
-    let id = &entry.id;
-    match entry.kind {
-        EntryKind::Exclusive => format!("ex-{id}-"),
-        EntryKind::Shared => format!("sh-{id}-"),
-        EntryKind::Permits { permits, limit } => format!("sem-{permits}-{limit}-{id}-"),
-    }
+    format!("{}-{}-", entry.kind.encode(), entry.id)
 }
 
 /// An entry as its node's name tells it.
@@ -62,30 +57,17 @@ fn adopt_limit(nodes: &mut [Node]) {
 
 fn parse(family: Family, name: String) -> Option<Node> {
     let (id, kind, sequence) = ours(&name).or_else(|| of_the_gem(&name))?;
-    let id = EntryId::from(id);
     (kind.family() == family).then_some(Node { name, id, kind, sequence })
 }
 
-fn ours(name: &str) -> Option<(&str, EntryKind, i32)> {
-    let (prefix, rest) = name.split_once('-')?;
-    let (kind, rest) = match prefix {
-        "ex" => (EntryKind::Exclusive, rest),
-        "sh" => (EntryKind::Shared, rest),
-        "sem" => {
-            let (permits, rest) = rest.split_once('-')?;
-            let (limit, rest) = rest.split_once('-')?;
-            let (permits, limit) = (number(permits)?, number(limit)?);
-            ((1..=limit).contains(&permits).then_some(EntryKind::Permits { permits, limit })?, rest)
-        }
-        _ => return None,
-    };
+fn ours(name: &str) -> Option<(EntryId, EntryKind, i32)> {
+    let (kind, rest) = EntryKind::split(name)?;
     let (id, digits) = rest.split_once('-')?;
-    let valid = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    Some((id, kind, sequence(digits).filter(|_| valid)?))
+    Some((EntryId::parse(id)?, kind, sequence(digits)?))
 }
 
 /// The Ruby gem `zk` appends the sequence directly, and has no id: the name is unique while the node lives.
-fn of_the_gem(name: &str) -> Option<(&str, EntryKind, i32)> {
+fn of_the_gem(name: &str) -> Option<(EntryId, EntryKind, i32)> {
     let (kind, digits) = if let Some(digits) = name.strip_prefix("ex") {
         (EntryKind::Exclusive, digits)
     } else if let Some(digits) = name.strip_prefix("sh") {
@@ -93,11 +75,7 @@ fn of_the_gem(name: &str) -> Option<(&str, EntryKind, i32)> {
     } else {
         (EntryKind::Permits { permits: 1, limit: UNBOUNDED }, name.strip_prefix("sem")?)
     };
-    Some((name, kind, sequence(digits)?))
-}
-
-fn number(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|number: &u32| number.to_string() == text)
+    Some((EntryId::from(name), kind, sequence(digits)?))
 }
 
 /// A sequence number, written in the one way in which ZooKeeper writes it: `%010d`.

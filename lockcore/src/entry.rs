@@ -82,6 +82,50 @@ impl EntryKind {
     }
 }
 
+/// The kind as text for the names of nodes, files and keys: `ex`, `sh` or `sem-<permits>-<limit>`.
+impl EntryKind {
+    /// The text.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use lockcore::EntryKind;
+    ///
+    /// let kind = EntryKind::Permits { permits: 2, limit: 3 };
+    /// assert_eq!(kind.encode(), "sem-2-3");
+    /// assert_eq!(EntryKind::decode("sem-2-3"), Some(kind));
+    /// assert_eq!(EntryKind::split("sem-2-3-x1-0000000007"), Some((kind, "x1-0000000007")));
+    /// ```
+    pub fn encode(self) -> String {
+        match self {
+            EntryKind::Exclusive => "ex".to_owned(),
+            EntryKind::Shared => "sh".to_owned(),
+            EntryKind::Permits { permits, limit } => format!("sem-{permits}-{limit}"),
+        }
+    }
+
+    /// The kind of which this is the text; `None` for what [`encode`](Self::encode) cannot have made.
+    pub fn decode(text: &str) -> Option<Self> {
+        let number = |text: &str| text.parse().ok().filter(|number: &u32| number.to_string() == text);
+        match text {
+            "ex" => Some(EntryKind::Exclusive),
+            "sh" => Some(EntryKind::Shared),
+            _ => {
+                let (permits, limit) = text.strip_prefix("sem-")?.split_once('-')?;
+                let (permits, limit) = (number(permits)?, number(limit)?);
+                (1..=limit).contains(&permits).then_some(EntryKind::Permits { permits, limit })
+            }
+        }
+    }
+
+    /// The kind with which a name of the form `<kind>-<rest>` begins, and the rest.
+    pub fn split(name: &str) -> Option<(Self, &str)> {
+        let dashes = if name.starts_with("sem-") { 2 } else { 0 };
+        let (end, _) = name.match_indices('-').nth(dashes)?;
+        Some((Self::decode(&name[..end])?, &name[end + 1..]))
+    }
+}
+
 impl fmt::Display for EntryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -107,6 +151,12 @@ impl EntryId {
     pub fn random() -> Self {
         let id: String = rand::rng().sample_iter(Alphanumeric).take(Self::LENGTH).map(char::from).collect();
         Self(id.into())
+    }
+
+    /// The id that this text is, if it can be one of [`random`](Self::random)'s: ASCII letters and digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        valid.then(|| Self(text.into()))
     }
 
     /// The id as text.
