@@ -1,49 +1,38 @@
 //! etcd from Debian's package, alone or as a cluster of three.
 
-use std::env;
 use std::io;
+use std::ops::Deref;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::{FutureExt, select_all, try_join_all};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::free_ports;
-use super::process::Process;
+use super::control::{POLL, START, Server, check_installed, directory, on_free_ports};
 
 const VARIABLE: &str = "FAIRLOCK_TEST_ETCD";
-const NOT_INSTALLED: &str = "etcd is not installed: run scripts/install-servers";
 
-/// How long a server may take to start, or a cluster to elect its leader.
-const START: Duration = Duration::from_secs(60);
 /// How long a server may take to tell about itself.
 const ANSWER: Duration = Duration::from_secs(2);
-/// How long to wait between two looks at a server.
-const POLL: Duration = Duration::from_millis(20);
-/// How often to try other ports when somebody took ours before the server did.
-const ATTEMPTS: usize = 4;
 /// Each server listens for clients, for its peers, and for questions about itself.
 const PORTS_EACH: usize = 3;
 
 /// One etcd server. Dropping it kills it and removes its data.
 #[derive(Debug)]
 pub struct Etcd {
-    address: String,
-    node: Option<Node>,
+    server: Server,
+    /// Where it tells about itself, without TLS and passwords; of a given server that is not known.
+    metrics: Option<String>,
 }
 
-/// A server that we started ourselves. The process goes before its directory does.
-#[derive(Debug)]
-struct Node {
-    process: Mutex<Option<Process>>,
-    arguments: Vec<String>,
-    /// Where it tells about itself, without TLS and passwords.
-    metrics: String,
-    directory: TempDir,
+impl Deref for Etcd {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
 }
 
 impl Etcd {
@@ -109,25 +98,10 @@ impl Etcd {
     ///
     /// As [`start`](Self::start).
     pub async fn given_or_start() -> io::Result<Self> {
-        match env::var(VARIABLE) {
-            Ok(address) if !address.is_empty() => Ok(Self { address, node: None }),
-            _ => Self::start().await,
+        match Server::given(VARIABLE) {
+            Some(server) => Ok(Self { server, metrics: None }),
+            None => Self::start().await,
         }
-    }
-
-    /// Where clients connect to: `host:port`.
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// Kills the server with SIGKILL. Its data stays.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` if the server is not ours.
-    pub fn kill(&self) -> io::Result<()> {
-        drop(self.process()?.take());
-        Ok(())
     }
 
     /// Starts the server again, on the same port with the same data, and waits until it serves. A node of a
@@ -141,33 +115,10 @@ impl Etcd {
     ///
     /// The server may be down or up.
     pub async fn restart(&self) -> io::Result<()> {
-        self.kill()?;
         self.spawn()?;
-        match timeout(START, self.poll_for_health()).await {
-            Ok(result) => result,
-            Err(_) => {
-                let what = format!("{} does not serve within {START:?}", self.address);
-                Err(self.process()?.as_ref().map_or_else(not_running, |process| process.failure(&what)))
-            }
-        }
-    }
-
-    /// Stops the server with SIGSTOP: its connections stay open, and it answers nothing.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` if the server is not ours; an error if it does not run.
-    pub fn pause(&self) -> io::Result<()> {
-        self.process()?.as_mut().ok_or_else(not_running)?.pause()
-    }
-
-    /// Lets a paused server go on.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` if the server is not ours; an error if it does not run.
-    pub fn resume(&self) -> io::Result<()> {
-        self.process()?.as_mut().ok_or_else(not_running)?.resume()
+        let healthy =
+            async || self.ask("/health").await.is_ok_and(|said| said.contains(r#""health":"true""#));
+        self.wait_until("serve", healthy).await
     }
 
     /// The value of one of the server's metrics, such as `etcd_server_is_leader`.
@@ -182,12 +133,14 @@ impl Etcd {
     pub async fn metric(&self, name: &str) -> io::Result<f64> {
         let answer = self.ask("/metrics").await?;
         let value = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
-        value.ok_or_else(|| io::Error::other(format!("{} has no metric {name}", self.address)))
+        value.ok_or_else(|| io::Error::other(format!("{} has no metric {name}", self.address())))
     }
 
     /// What the server says about itself at this path.
     async fn ask(&self, path: &str) -> io::Result<String> {
-        let metrics = &self.node()?.metrics;
+        let unknown =
+            || io::Error::new(io::ErrorKind::Unsupported, "where a given server has metrics is not known");
+        let metrics = self.metrics.as_ref().ok_or_else(unknown)?;
         let ask = async {
             let mut stream = TcpStream::connect(metrics).await?;
             stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
@@ -196,35 +149,6 @@ impl Etcd {
             Ok(answer)
         };
         timeout(ANSWER, ask).await?
-    }
-
-    fn node(&self) -> io::Result<&Node> {
-        self.node.as_ref().ok_or_else(|| {
-            let message = format!("the server at {} is given by {VARIABLE}, not ours to stop", self.address);
-            io::Error::new(io::ErrorKind::Unsupported, message)
-        })
-    }
-
-    fn process(&self) -> io::Result<MutexGuard<'_, Option<Process>>> {
-        Ok(self.node()?.process.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn spawn(&self) -> io::Result<()> {
-        let Node { arguments, directory, .. } = self.node()?;
-        let process = Process::spawn("etcd", arguments, &directory.path().join("log"))?;
-        *self.process()? = Some(process);
-        Ok(())
-    }
-
-    /// Waits, without end, until the server executes requests.
-    async fn poll_for_health(&self) -> io::Result<()> {
-        loop {
-            self.process()?.as_mut().ok_or_else(not_running)?.check()?;
-            if self.ask("/health").await.is_ok_and(|answer| answer.contains(r#""health":"true""#)) {
-                return Ok(());
-            }
-            sleep(POLL).await;
-        }
     }
 
     /// Waits, without end, until the server leads.
@@ -262,7 +186,7 @@ impl EtcdCluster {
 
     /// Where clients connect to: a `host:port` for each server.
     pub fn addresses(&self) -> Vec<&str> {
-        self.nodes.iter().map(Etcd::address).collect()
+        self.nodes.iter().map(|node| node.address()).collect()
     }
 
     /// The index of the server that leads; waits for an election.
@@ -281,18 +205,11 @@ impl EtcdCluster {
 }
 
 async fn start_nodes(count: usize, scheme: &str, arguments: &[String]) -> io::Result<Vec<Etcd>> {
-    check_installed()?;
-    let mut attempt = 1;
-    loop {
-        match start_on_free_ports(count, scheme, arguments).await {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < ATTEMPTS => attempt += 1,
-            result => return result,
-        }
-    }
+    check_installed("etcd", &["etcd"])?;
+    on_free_ports(PORTS_EACH * count, async |ports| start_on(&ports, scheme, arguments).await).await
 }
 
-async fn start_on_free_ports(count: usize, scheme: &str, arguments: &[String]) -> io::Result<Vec<Etcd>> {
-    let ports = free_ports(PORTS_EACH * count)?;
+async fn start_on(ports: &[u16], scheme: &str, arguments: &[String]) -> io::Result<Vec<Etcd>> {
     let ports: Vec<&[u16]> = ports.chunks(PORTS_EACH).collect();
     let peer = |(index, ports): (usize, &&[u16])| format!("n{index}=http://127.0.0.1:{}", ports[1]);
     let members = ports.iter().enumerate().map(peer).collect::<Vec<_>>().join(",");
@@ -310,7 +227,7 @@ fn node(
     members: &str,
     more_arguments: &[String],
 ) -> io::Result<Etcd> {
-    let directory = tempfile::Builder::new().prefix("fairlock-etcd-").tempdir()?;
+    let directory = directory("etcd")?;
     let [client, peer, metrics] = [ports[0], ports[1], ports[2]].map(|port| format!("127.0.0.1:{port}"));
     let mut arguments = vec![
         format!("--name=n{index}"),
@@ -325,20 +242,5 @@ fn node(
         "--log-level=error".to_owned(),
     ];
     arguments.extend_from_slice(more_arguments);
-    let node = Node { process: Mutex::default(), arguments, metrics, directory };
-    Ok(Etcd { address: client, node: Some(node) })
-}
-
-fn check_installed() -> io::Result<()> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let on_path = |program| env::split_paths(&path).any(|directory| directory.join(program).is_file());
-    if on_path("etcd") && on_path("setpriv") {
-        Ok(())
-    } else {
-        Err(io::Error::new(io::ErrorKind::NotFound, NOT_INSTALLED))
-    }
-}
-
-fn not_running() -> io::Error {
-    io::Error::other("the server does not run")
+    Ok(Etcd { server: Server::own(client, "etcd", arguments, directory), metrics: Some(metrics) })
 }

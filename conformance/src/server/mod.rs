@@ -1,10 +1,12 @@
 //! Real servers for the suite: started on free loopback ports in temporary directories, and never left behind.
 
+mod control;
 mod etcd;
 mod process;
 mod redis;
 mod zookeeper;
 
+pub use control::Server;
 pub use etcd::{Etcd, EtcdCluster};
 pub use redis::{Redis, RedisCluster, RedisSentinel};
 pub use zookeeper::{Ensemble, ZooKeeper};

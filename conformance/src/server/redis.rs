@@ -1,48 +1,38 @@
 //! Redis from Debian's packages: alone, as a master with a replica under a sentinel, or as a cluster of three.
 
-use std::env;
 use std::fs;
 use std::io;
+use std::ops::Deref;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::{select_ok, try_join_all};
 use tempfile::TempDir;
 use tokio::process::Command;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::free_ports;
-use super::process::Process;
+use super::control::{START, Server, check_installed, directory, on_free_ports};
 
 const VARIABLE: &str = "FAIRLOCK_TEST_REDIS";
-const NOT_INSTALLED: &str = "Redis is not installed: run scripts/install-servers";
 
-/// How long servers may take to start, to find one another, or to elect a master.
-const START: Duration = Duration::from_secs(60);
 /// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How long to wait between two looks at a server.
-const POLL: Duration = Duration::from_millis(20);
-/// How often to try other ports when somebody took ours before the server did.
-const ATTEMPTS: usize = 4;
 /// The name under which a sentinel knows its master.
 const MASTER: &str = "main";
 
 /// One Redis server, without persistence. Dropping it kills it and removes its directory.
 #[derive(Debug)]
 pub struct Redis {
-    address: String,
-    node: Option<Node>,
+    server: Server,
 }
 
-/// A server that we started ourselves. The process goes before its directory does.
-#[derive(Debug)]
-struct Node {
-    process: Mutex<Option<Process>>,
-    arguments: Vec<String>,
-    directory: TempDir,
+impl Deref for Redis {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
 }
 
 impl Redis {
@@ -69,7 +59,7 @@ impl Redis {
     ///
     /// As [`start`](Self::start).
     pub async fn start_with_arguments(arguments: &[&str]) -> io::Result<Self> {
-        on_free_ports(1, async |ports| Self::start_on(ports[0], arguments).await).await
+        start_on_free_ports(1, async |ports| Self::start_on(ports[0], arguments).await).await
     }
 
     /// Starts a server that speaks TLS, with this certificate of this authority. The paths are those of PEM files.
@@ -84,7 +74,7 @@ impl Redis {
     pub async fn start_tls(authority: &Path, certificate: &Path, key: &Path) -> io::Result<Self> {
         let [authority, certificate, key] =
             [authority, certificate, key].map(|path| path.display().to_string());
-        on_free_ports(1, async |ports| {
+        start_on_free_ports(1, async |ports| {
             let tls_port = ports[0].to_string();
             let arguments = [
                 ["--port", "0"],
@@ -106,7 +96,7 @@ impl Redis {
     }
 
     fn prepare(port: u16, arguments: &[&str]) -> io::Result<Self> {
-        let directory = directory()?;
+        let directory = directory("redis")?;
         let (path, port) = (directory.path().display().to_string(), port.to_string());
         let common = [
             ["--port", &port],
@@ -118,8 +108,7 @@ impl Redis {
         ];
         let arguments =
             common.as_flattened().iter().chain(arguments).map(|part| (*part).to_owned()).collect();
-        let node = Node { process: Mutex::default(), arguments, directory };
-        Ok(Self { address: format!("127.0.0.1:{port}"), node: Some(node) })
+        Ok(redis(&port, arguments, directory))
     }
 
     /// The server at the `host:port` in the environment variable `FAIRLOCK_TEST_REDIS`, which can be neither
@@ -133,25 +122,10 @@ impl Redis {
     ///
     /// As [`start`](Self::start).
     pub async fn given_or_start() -> io::Result<Self> {
-        match env::var(VARIABLE) {
-            Ok(address) if !address.is_empty() => Ok(Self { address, node: None }),
-            _ => Self::start().await,
+        match Server::given(VARIABLE) {
+            Some(server) => Ok(Self { server }),
+            None => Self::start().await,
         }
-    }
-
-    /// Where clients connect to: `host:port`.
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// Kills the server with SIGKILL, and with it all data.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` if the server is not ours.
-    pub fn kill(&self) -> io::Result<()> {
-        drop(self.process()?.take());
-        Ok(())
     }
 
     /// Starts the server again, on the same port with an empty memory, and waits until it serves.
@@ -164,27 +138,8 @@ impl Redis {
     ///
     /// The server may be down or up.
     pub async fn restart(&self) -> io::Result<()> {
-        self.kill()?;
         self.spawn()?;
         self.until_it_says(&["ping"], &["PONG", "NOAUTH"]).await
-    }
-
-    /// Stops the server with SIGSTOP: its connections stay open, and it answers nothing.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` if the server is not ours; an error if it does not run.
-    pub fn pause(&self) -> io::Result<()> {
-        self.process()?.as_mut().ok_or_else(not_running)?.pause()
-    }
-
-    /// Lets a paused server go on.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` if the server is not ours; an error if it does not run.
-    pub fn resume(&self) -> io::Result<()> {
-        self.process()?.as_mut().ok_or_else(not_running)?.resume()
     }
 
     /// What `redis-cli` prints when it is called with these arguments.
@@ -197,7 +152,7 @@ impl Redis {
     ///
     /// The server may have executed the command or not.
     pub async fn cli(&self, arguments: &[&str]) -> io::Result<String> {
-        let (host, port) = self.address.rsplit_once(':').unwrap_or((&self.address, "6379"));
+        let (host, port) = self.address().rsplit_once(':').unwrap_or((self.address(), "6379"));
         let mut command = Command::new("redis-cli");
         command.args(["-h", host, "-p", port]).args(self.cli_arguments()).args(arguments);
         let output = timeout(ANSWER, command.stdin(Stdio::null()).kill_on_drop(true).output()).await??;
@@ -209,50 +164,19 @@ impl Redis {
     }
 
     fn cli_arguments(&self) -> Vec<&str> {
-        let arguments = self.node.as_ref().map_or(&[][..], |node| &node.arguments);
-        let value = |name| arguments.iter().skip_while(|part| *part != name).nth(1);
+        let value = |name| self.arguments().iter().skip_while(|part| *part != name).nth(1);
         let password = value("--requirepass").map(|password| vec!["--no-auth-warning", "-a", password]);
         let tls = value("--tls-port").map(|_| vec!["--tls", "--insecure"]);
         password.into_iter().chain(tls).flatten().collect()
     }
 
-    fn node(&self) -> io::Result<&Node> {
-        self.node.as_ref().ok_or_else(|| {
-            let message = format!("the server at {} is given by {VARIABLE}, not ours to stop", self.address);
-            io::Error::new(io::ErrorKind::Unsupported, message)
-        })
-    }
-
-    fn process(&self) -> io::Result<MutexGuard<'_, Option<Process>>> {
-        Ok(self.node()?.process.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn spawn(&self) -> io::Result<()> {
-        let Node { arguments, directory, .. } = self.node()?;
-        let process = Process::spawn("redis-server", arguments, &directory.path().join("log"))?;
-        *self.process()? = Some(process);
-        Ok(())
-    }
-
     /// Waits until what `redis-cli` prints contains one of these.
     async fn until_it_says(&self, arguments: &[&str], wanted: &[&str]) -> io::Result<()> {
-        let poll = async {
-            loop {
-                self.process()?.as_mut().ok_or_else(not_running)?.check()?;
-                let said = self.cli(arguments).await.unwrap_or_default();
-                if wanted.iter().any(|wanted| said.contains(wanted)) {
-                    return Ok(());
-                }
-                sleep(POLL).await;
-            }
+        let says = async || {
+            let said = self.cli(arguments).await.unwrap_or_default();
+            wanted.iter().any(|wanted| said.contains(wanted))
         };
-        match timeout(START, poll).await {
-            Ok(result) => result,
-            Err(_) => {
-                let what = format!("{} does not say {wanted:?} within {START:?}", self.address);
-                Err(self.process()?.as_ref().map_or_else(not_running, |process| process.failure(&what)))
-            }
-        }
+        self.wait_until(&format!("say {wanted:?}"), says).await
     }
 }
 
@@ -274,7 +198,7 @@ impl RedisSentinel {
     ///
     /// Dropping the future kills what it has started.
     pub async fn start() -> io::Result<Self> {
-        on_free_ports(3, async |ports| {
+        start_on_free_ports(3, async |ports| {
             let master_port = ports[0].to_string();
             let master = Redis::start_on(ports[0], &["--repl-diskless-sync-delay", "0"]).await?;
             let replica = Redis::start_on(ports[1], &["--replicaof", "127.0.0.1", &master_port]).await?;
@@ -320,7 +244,7 @@ impl RedisSentinel {
 
 /// A sentinel keeps what it learns in its file.
 fn sentinel(port: u16, master: u16) -> io::Result<Redis> {
-    let directory = directory()?;
+    let directory = directory("redis")?;
     let file = directory.path().join("sentinel.conf");
     let config = format!(
         "port {port}\n\
@@ -333,8 +257,11 @@ fn sentinel(port: u16, master: u16) -> io::Result<Redis> {
     );
     fs::write(&file, config)?;
     let arguments = vec![file.display().to_string(), "--sentinel".to_owned()];
-    let node = Node { process: Mutex::default(), arguments, directory };
-    Ok(Redis { address: format!("127.0.0.1:{port}"), node: Some(node) })
+    Ok(redis(&port.to_string(), arguments, directory))
+}
+
+fn redis(port: &str, arguments: Vec<String>, directory: TempDir) -> Redis {
+    Redis { server: Server::own(format!("127.0.0.1:{port}"), "redis-server", arguments, directory) }
 }
 
 /// Three masters that share the hash slots.
@@ -354,7 +281,7 @@ impl RedisCluster {
     ///
     /// Dropping the future kills what it has started.
     pub async fn start() -> io::Result<Self> {
-        on_free_ports(6, async |ports| {
+        start_on_free_ports(6, async |ports| {
             let nodes = ports[..3].iter().zip(&ports[3..]).map(async |(port, bus)| {
                 let bus = bus.to_string();
                 let arguments = [
@@ -413,32 +340,13 @@ impl RedisCluster {
 }
 
 fn addresses(nodes: &[Redis]) -> Vec<&str> {
-    nodes.iter().map(Redis::address).collect()
+    nodes.iter().map(|node| node.address()).collect()
 }
 
-fn directory() -> io::Result<TempDir> {
-    tempfile::Builder::new().prefix("fairlock-redis-").tempdir()
-}
-
-/// Starts something on ports on which nobody listens, or on others if somebody takes them first.
-async fn on_free_ports<T>(count: usize, start: impl AsyncFn(Vec<u16>) -> io::Result<T>) -> io::Result<T> {
-    check_installed()?;
-    let mut attempt = 1;
-    loop {
-        match start(free_ports(count)?).await {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < ATTEMPTS => attempt += 1,
-            result => return result,
-        }
-    }
-}
-
-fn check_installed() -> io::Result<()> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let on_path = |program| env::split_paths(&path).any(|directory| directory.join(program).is_file());
-    let installed = ["redis-server", "redis-cli", "setpriv"].into_iter().all(on_path);
-    if installed { Ok(()) } else { Err(io::Error::new(io::ErrorKind::NotFound, NOT_INSTALLED)) }
-}
-
-fn not_running() -> io::Error {
-    io::Error::other("the server does not run")
+async fn start_on_free_ports<T>(
+    count: usize,
+    start: impl AsyncFn(Vec<u16>) -> io::Result<T>,
+) -> io::Result<T> {
+    check_installed("Redis", &["redis-server", "redis-cli"])?;
+    on_free_ports(count, start).await
 }

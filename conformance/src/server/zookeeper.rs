@@ -1,47 +1,36 @@
 //! ZooKeeper from Debian's packages, alone or as an ensemble of three.
 
-use std::env;
 use std::fmt::Write;
 use std::fs;
 use std::io;
+use std::ops::Deref;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::{FutureExt, select_all, try_join_all};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::free_ports;
-use super::process::Process;
+use super::control::{POLL, START, Server, check_installed, directory, on_free_ports};
 
 const VARIABLE: &str = "FAIRLOCK_TEST_ZOOKEEPER";
-const NOT_INSTALLED: &str = "ZooKeeper is not installed: run scripts/install-servers";
 const JARS: [&str; 2] = ["/usr/share/java/zookeeper.jar", "/usr/share/java/slf4j-simple.jar"];
 
-/// How long a server may take to start, or an ensemble to elect its leader.
-const START: Duration = Duration::from_secs(60);
 /// How long a server may take to answer a four-letter word.
 const ANSWER: Duration = Duration::from_secs(2);
-/// How long to wait between two looks at a server.
-const POLL: Duration = Duration::from_millis(20);
-/// How often to try other ports when somebody took ours before the server did.
-const ATTEMPTS: usize = 4;
-
 /// One ZooKeeper server. Dropping it kills it and removes its data.
 #[derive(Debug)]
 pub struct ZooKeeper {
-    address: String,
-    node: Option<Node>,
+    server: Server,
 }
 
-/// A server that we started ourselves. The process goes before its directory does.
-#[derive(Debug)]
-struct Node {
-    process: Mutex<Option<Process>>,
-    directory: TempDir,
+impl Deref for ZooKeeper {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
 }
 
 impl ZooKeeper {
@@ -69,25 +58,10 @@ impl ZooKeeper {
     ///
     /// As [`start`](Self::start).
     pub async fn given_or_start() -> io::Result<Self> {
-        match env::var(VARIABLE) {
-            Ok(address) if !address.is_empty() => Ok(Self { address, node: None }),
-            _ => Self::start().await,
+        match Server::given(VARIABLE) {
+            Some(server) => Ok(Self { server }),
+            None => Self::start().await,
         }
-    }
-
-    /// Where clients connect to: `host:port`.
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// Kills the server with SIGKILL. Its data stays.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` if the server is not ours.
-    pub fn kill(&self) -> io::Result<()> {
-        drop(self.process()?.take());
-        Ok(())
     }
 
     /// Starts the server again, on the same port with the same data, and waits until it serves. A node of an
@@ -101,27 +75,9 @@ impl ZooKeeper {
     ///
     /// The server may be down or up.
     pub async fn restart(&self) -> io::Result<()> {
-        self.kill()?;
         self.spawn()?;
-        self.wait_for("Mode: ").await
-    }
-
-    /// Stops the server with SIGSTOP: its connections stay open, and it answers nothing.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` if the server is not ours; an error if it does not run.
-    pub fn pause(&self) -> io::Result<()> {
-        self.process()?.as_mut().ok_or_else(not_running)?.pause()
-    }
-
-    /// Lets a paused server go on.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` if the server is not ours; an error if it does not run.
-    pub fn resume(&self) -> io::Result<()> {
-        self.process()?.as_mut().ok_or_else(not_running)?.resume()
+        let serves = async || self.four_letter("srvr").await.is_ok_and(|answer| answer.contains("Mode: "));
+        self.wait_until("serve", serves).await
     }
 
     /// What the server answers to one of ZooKeeper's four-letter words: `ruok`, `srvr`, `mntr`, `wchs`, …
@@ -135,52 +91,13 @@ impl ZooKeeper {
     /// Dropping the future leaves nothing behind.
     pub async fn four_letter(&self, word: &str) -> io::Result<String> {
         let ask = async {
-            let mut stream = TcpStream::connect(&self.address).await?;
+            let mut stream = TcpStream::connect(self.address()).await?;
             stream.write_all(word.as_bytes()).await?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await?;
             Ok(answer)
         };
         timeout(ANSWER, ask).await?
-    }
-
-    fn node(&self) -> io::Result<&Node> {
-        self.node.as_ref().ok_or_else(|| {
-            let message = format!("the server at {} is given by {VARIABLE}, not ours to stop", self.address);
-            io::Error::new(io::ErrorKind::Unsupported, message)
-        })
-    }
-
-    fn process(&self) -> io::Result<MutexGuard<'_, Option<Process>>> {
-        Ok(self.node()?.process.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn spawn(&self) -> io::Result<()> {
-        let directory = self.node()?.directory.path();
-        let process = Process::spawn("java", &java_arguments(directory), &directory.join("log"))?;
-        *self.process()? = Some(process);
-        Ok(())
-    }
-
-    /// Waits until the server's `srvr` says this.
-    async fn wait_for(&self, text: &str) -> io::Result<()> {
-        match timeout(START, self.poll_for(text)).await {
-            Ok(result) => result,
-            Err(_) => {
-                let what = format!("{} does not say {text:?} within {START:?}", self.address);
-                Err(self.process()?.as_ref().map_or_else(not_running, |process| process.failure(&what)))
-            }
-        }
-    }
-
-    async fn poll_for(&self, text: &str) -> io::Result<()> {
-        loop {
-            self.process()?.as_mut().ok_or_else(not_running)?.check()?;
-            if self.four_letter("srvr").await.is_ok_and(|answer| answer.contains(text)) {
-                return Ok(());
-            }
-            sleep(POLL).await;
-        }
     }
 
     /// Waits, without end, until the server leads.
@@ -218,7 +135,7 @@ impl Ensemble {
 
     /// Where clients connect to: a `host:port` for each server.
     pub fn addresses(&self) -> Vec<&str> {
-        self.nodes.iter().map(ZooKeeper::address).collect()
+        self.nodes.iter().map(|node| node.address()).collect()
     }
 
     /// The index of the server that leads; waits for an election.
@@ -237,18 +154,11 @@ impl Ensemble {
 }
 
 async fn start_nodes(count: usize) -> io::Result<Vec<ZooKeeper>> {
-    check_installed()?;
-    let mut attempt = 1;
-    loop {
-        match start_on_free_ports(count).await {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < ATTEMPTS => attempt += 1,
-            result => return result,
-        }
-    }
+    check_installed("ZooKeeper", &["java", JARS[0], JARS[1]])?;
+    on_free_ports(3 * count, async |ports| start_on(count, &ports).await).await
 }
 
-async fn start_on_free_ports(count: usize) -> io::Result<Vec<ZooKeeper>> {
-    let ports = free_ports(3 * count)?;
+async fn start_on(count: usize, ports: &[u16]) -> io::Result<Vec<ZooKeeper>> {
     let members = members(&ports[count..]);
     let nodes = (1..=count).map(|id| node(id, ports[id - 1], &members)).collect::<io::Result<Vec<_>>>()?;
     try_join_all(nodes.iter().map(ZooKeeper::restart)).await?;
@@ -268,11 +178,11 @@ fn members(ports: &[u16]) -> String {
 
 /// Prepares the directory of a server.
 fn node(id: usize, port: u16, members: &str) -> io::Result<ZooKeeper> {
-    let directory = tempfile::Builder::new().prefix("fairlock-zookeeper-").tempdir()?;
+    let directory = directory("zookeeper")?;
     fs::write(directory.path().join("myid"), id.to_string())?;
     fs::write(directory.path().join("zoo.cfg"), config(directory.path(), port, members))?;
-    let node = Node { process: Mutex::default(), directory };
-    Ok(ZooKeeper { address: format!("127.0.0.1:{port}"), node: Some(node) })
+    let arguments = java_arguments(directory.path());
+    Ok(ZooKeeper { server: Server::own(format!("127.0.0.1:{port}"), "java", arguments, directory) })
 }
 
 /// `forceSync=no` saves time and loses nothing here: what a killed process has written stays in the kernel.
@@ -314,15 +224,4 @@ fn java_arguments(directory: &Path) -> Vec<String> {
     ]
     .map(str::to_owned)
     .into()
-}
-
-fn check_installed() -> io::Result<()> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let on_path = |program| env::split_paths(&path).any(|directory| directory.join(program).is_file());
-    let installed = on_path("java") && on_path("setpriv") && JARS.iter().all(|jar| Path::new(jar).is_file());
-    if installed { Ok(()) } else { Err(io::Error::new(io::ErrorKind::NotFound, NOT_INSTALLED)) }
-}
-
-fn not_running() -> io::Error {
-    io::Error::other("the server does not run")
 }
