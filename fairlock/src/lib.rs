@@ -151,15 +151,30 @@ pub fn registry() -> Registry {
     registry
 }
 
+/// The backends of this crate: the cargo feature, the schemes, and whether this build has them.
+const BACKENDS: [(&str, &[&str], bool); 5] = [
+    ("etcd", &["etcd", "etcds"], cfg!(feature = "etcd")),
+    ("file", &["file"], cfg!(feature = "file")),
+    ("memory", &["memory"], cfg!(feature = "memory")),
+    ("redis", &["redis", "rediss", "redis+sentinel", "redis+cluster"], cfg!(feature = "redis")),
+    ("zookeeper", &["zookeeper"], cfg!(feature = "zookeeper")),
+];
+
 /// Connects to where the URL (or other [configuration](Config)) says that the locks live.
 ///
 /// # Errors
 ///
-/// Those of [`Registry::connect`].
+/// Those of [`Registry::connect`]. For a scheme whose cargo feature is off, the error names the feature.
 ///
 /// # Cancel safety
 ///
 /// When dropped, a session that was being opened ends by itself.
 pub async fn connect(config: impl Into<Config>) -> Result<Arc<dyn LockService>> {
-    registry().connect(&config.into()).await
+    let url = config.into().url()?;
+    let is_off = |(_, schemes, on): &&(&str, &[&str], bool)| !on && schemes.contains(&url.scheme());
+    if let Some((feature, ..)) = BACKENDS.iter().find(is_off) {
+        let message = format!("{}:// needs fairlock's cargo feature {feature:?}, which is off", url.scheme());
+        return Err(Error::new(ErrorKind::InvalidConfig, message));
+    }
+    registry().connect_url(url).await
 }
