@@ -31,26 +31,42 @@ pub(crate) fn known_limit(kinds: impl IntoIterator<Item = EntryKind>) -> Option<
     kinds.into_iter().map(EntryKind::limit).find(|limit| *limit != UNBOUNDED)
 }
 
-/// Where the entry `id` stands in the queue `entries`, as seen at `seen`.
+/// Where the entry `id` stands in the queue `entries`, as seen at `seen`. It reads the queue from its end, and only as
+/// much of it as it needs: an exclusive waiter's own entry and the one ahead.
 ///
 /// About the limit of a semaphore those ahead are right: whoever disagrees with any of them cannot hold, and so
 /// nobody's arrival or departure takes a hold away.
-pub fn standing(entries: &[QueuedEntry], id: &EntryId, seen: Revision) -> Standing {
-    let Some(position) = entries.iter().position(|entry| entry.id == *id) else {
+pub fn standing<'e, E>(entries: E, id: &EntryId, seen: Revision) -> Standing
+where
+    E: IntoIterator<Item = &'e QueuedEntry, IntoIter: DoubleEndedIterator + Clone>,
+{
+    let mut ahead = entries.into_iter();
+    let Some(own) = ahead.by_ref().rfind(|entry| entry.id == *id).map(|entry| entry.kind) else {
         return Standing::Absent;
     };
-    let (own, ahead) = (entries[position].kind, &entries[..position]);
-    let others = ahead.iter().map(|entry| entry.kind).filter(|kind| kind.limit() != own.limit());
-    if let Some(theirs) = known_limit(others) {
+    if let Some(theirs) = disagreement(own, ahead.clone()) {
         return Standing::LimitMismatch { theirs };
     }
-    let nearest_first = || ahead.iter().rev();
-    match verdict(own.limit(), own.weight(), nearest_first().map(|entry| entry.kind.weight())) {
+    let nearest_first = ahead.rev();
+    match verdict(own.limit(), own.weight(), nearest_first.clone().map(|entry| entry.kind.weight())) {
         Verdict::Holds => Standing::Holds,
         Verdict::WaitsFor(distances) => {
-            let wake =
-                distances.into_iter().map(|distance| ahead[position - 1 - distance].id.clone()).collect();
-            Standing::Waits { wake, seen }
+            let farthest = distances.iter().max().map_or(0, |distance| distance + 1);
+            let near: Vec<&QueuedEntry> = nearest_first.take(farthest).collect();
+            Standing::Waits {
+                wake: distances.into_iter().map(|distance| near[distance].id.clone()).collect(),
+                seen,
+            }
+        }
+    }
+}
+
+/// The first limit among those ahead that is not ours. Locks that are no semaphores have one limit, and no need to look.
+fn disagreement<'e>(own: EntryKind, ahead: impl Iterator<Item = &'e QueuedEntry>) -> Option<u32> {
+    match own {
+        EntryKind::Exclusive | EntryKind::Shared => None,
+        EntryKind::Permits { limit, .. } => {
+            known_limit(ahead.map(|entry| entry.kind).filter(|kind| kind.limit() != limit))
         }
     }
 }
