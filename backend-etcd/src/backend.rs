@@ -65,12 +65,20 @@ impl QueueBackend for Etcd {
         Capabilities::strict()
     }
 
+    fn place(&self) -> String {
+        format!("etcd at {}", self.options.servers())
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        self.options.connect_timeout()
+    }
+
     async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
         let (limit, mut failure) = (self.options.connect_timeout(), None);
         if let Ok(opened) = timeout(limit, self.open(&mut failure)).await {
             return Ok(Arc::new(opened?));
         }
-        let message = format!("etcd at {} did not answer within {limit:?}", self.options.servers());
+        let message = format!("{} did not answer within {limit:?}", self.place());
         let unreachable = Error::new(ErrorKind::Unreachable, message).with_effect(Effect::None);
         Err(match failure {
             Some(failure) => unreachable.with_source(failure),

@@ -49,6 +49,10 @@ impl QueueBackend for FileLocks {
         capabilities
     }
 
+    fn place(&self) -> String {
+        format!("the directory {}", self.root.options().root().display())
+    }
+
     async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
         let session = FileSession::new(self.root.clone());
         session.blocking(|root| root.open_or_make().map(drop)).await?;

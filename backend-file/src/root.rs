@@ -32,6 +32,10 @@ impl Root {
         Self { options }
     }
 
+    pub(crate) fn options(&self) -> &FileOptions {
+        &self.options
+    }
+
     /// Opens it; `None` if there is none.
     pub(crate) fn open(&self) -> Result<Option<Directory>> {
         let root = Directory::open(self.options.root())?;

@@ -132,6 +132,14 @@ impl QueueBackend for MemoryClient {
         capabilities
     }
 
+    fn place(&self) -> String {
+        "the memory".to_owned()
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        Self::CONNECT_TIMEOUT
+    }
+
     async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
         if tokio::time::timeout(Self::CONNECT_TIMEOUT, self.link.connected()).await.is_err() {
             return Err(Error::new(ErrorKind::Unreachable, "this client of the memory is disconnected"));

@@ -196,6 +196,17 @@ impl fmt::Debug for RedisOptions {
     }
 }
 
+/// The addresses, for messages.
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Topology::Single { server } => f.write_str(server),
+            Topology::Sentinel { sentinels, .. } => f.write_str(&sentinels.join(",")),
+            Topology::Cluster { seeds } => f.write_str(&seeds.join(",")),
+        }
+    }
+}
+
 fn topology(url: &LockUrl) -> Result<Topology> {
     match url.scheme() {
         "redis+sentinel" => match url.path().strip_prefix('/') {

@@ -1,6 +1,7 @@
 //! Opens sessions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lockcore::queue::QueueLocks;
@@ -80,13 +81,20 @@ impl QueueBackend for ZooKeeper {
         Capabilities::strict()
     }
 
+    fn place(&self) -> String {
+        format!("ZooKeeper at {}", self.options.servers())
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        self.options.connect_timeout()
+    }
+
     async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
         let limit = self.options.connect_timeout();
         match timeout(limit, self.open()).await {
             Ok(opened) => Ok(Arc::new(opened?)),
             Err(_) => {
-                let servers = self.options.servers();
-                let message = format!("ZooKeeper at {servers} did not answer within {limit:?}");
+                let message = format!("{} did not answer within {limit:?}", self.place());
                 Err(Error::new(ErrorKind::Unreachable, message).with_effect(Effect::None))
             }
         }

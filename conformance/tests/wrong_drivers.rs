@@ -50,6 +50,10 @@ impl QueueBackend for Driver {
         self.client.capabilities()
     }
 
+    fn place(&self) -> String {
+        self.client.place()
+    }
+
     async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
         let clock = Clock::tokio();
         let carefree = Lease::new(clock, None, clock.now());

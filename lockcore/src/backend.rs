@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
@@ -21,7 +21,15 @@ pub trait QueueBackend: Debug + Send + Sync + 'static {
     /// What this backend can promise.
     fn capabilities(&self) -> Capabilities;
 
-    /// Opens a new session, verified by one round trip, within the backend's connect timeout.
+    /// What errors call the place: the servers' addresses, or a path. Without credentials.
+    fn place(&self) -> String;
+
+    /// How long [opening a session](Self::open_session) may take, and so how long a try waits for an answer.
+    fn connect_timeout(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
+    /// Opens a new session, verified by one round trip, within the [connect timeout](Self::connect_timeout).
     ///
     /// # Errors
     ///

@@ -27,12 +27,18 @@ pub trait DistributedLock: Debug + Send + Sync + 'static {
 
     /// Waits in the queue as the options say; `None` if the lock was not had in time.
     ///
+    /// Locks are not re-entrant: whoever holds one and acquires it again, in the same task or through another handle,
+    /// waits for himself.
+    ///
     /// # Errors
     ///
-    /// [`SessionLost`](crate::ErrorKind::SessionLost) if the session ended meanwhile (try again, at the end of
-    /// the queue), [`EntryRemoved`](crate::ErrorKind::EntryRemoved) if somebody removed the entry,
-    /// [`LimitMismatch`](crate::ErrorKind::LimitMismatch) if others use the semaphore with another limit,
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for wrong options, and what the backend reports.
+    /// A wait ends early only with what waiting cannot cure: [`EntryRemoved`](crate::ErrorKind::EntryRemoved) if
+    /// somebody removed the entry, [`LimitMismatch`](crate::ErrorKind::LimitMismatch) if others use the semaphore with
+    /// another limit, [`PermissionDenied`](crate::ErrorKind::PermissionDenied), [`Closed`](crate::ErrorKind::Closed),
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for wrong options, what the backend says is not worth repeating;
+    /// and [`SessionLost`](crate::ErrorKind::SessionLost) if the options say not to [queue
+    /// again](AcquireOptions::requeue). A wait with a limit, or a try, ends with
+    /// [`Unreachable`](crate::ErrorKind::Unreachable) if no server could be asked.
     ///
     /// # Cancel safety
     ///
@@ -72,14 +78,18 @@ pub enum LockKind {
 /// How long to wait for a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Wait {
-    /// Until it is had.
+    /// Until it is had. Servers that are out of reach, and sessions that are lost, are waited through.
     #[default]
     Forever,
-    /// At most for this long, from the first poll, all retries and reconnections included; up to half a second more
-    /// if the server does not confirm the end of the wait. Zero is [`Never`](Self::Never), `Duration::MAX` is
+    /// For this long, from the first poll, and never less for want of a server; up to half a second more if the server
+    /// does not confirm the end of the wait. Zero is [`Never`](Self::Never), `Duration::MAX` is
     /// [`Forever`](Self::Forever).
+    ///
+    /// Not in time means that our entry was in the queue when last heard of. If nothing was heard of it, because no
+    /// server answered, the wait ends with [`Unreachable`](crate::ErrorKind::Unreachable).
     For(Duration),
-    /// Not at all: only if it is free now, and the server can be asked now.
+    /// Not for the lock, only for the server to say whether it is free: for its connect timeout at most. No answer by
+    /// then is [`Unreachable`](crate::ErrorKind::Unreachable).
     Never,
 }
 
@@ -93,11 +103,15 @@ pub struct AcquireOptions {
     pub label: Option<String>,
     /// How many permits of a semaphore to take, all at once: 1, or up to its limit.
     pub permits: u32,
+    /// What to do when the session is lost while waiting, and the place in the queue with it: queue again, behind all
+    /// others (the default), or end with [`SessionLost`](crate::ErrorKind::SessionLost), for those to whom their place
+    /// matters.
+    pub requeue: bool,
 }
 
 impl Default for AcquireOptions {
     fn default() -> Self {
-        Self { wait: Wait::Forever, label: None, permits: 1 }
+        Self { wait: Wait::Forever, label: None, permits: 1, requeue: true }
     }
 }
 
@@ -123,6 +137,12 @@ impl AcquireOptions {
     #[must_use]
     pub fn with_permits(self, permits: u32) -> Self {
         Self { permits, ..self }
+    }
+
+    /// Whether to queue again, behind all others, when the session is lost while waiting.
+    #[must_use]
+    pub fn with_requeue(self, requeue: bool) -> Self {
+        Self { requeue, ..self }
     }
 }
 

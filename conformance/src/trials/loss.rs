@@ -1,11 +1,12 @@
 //! The loss of a session is told, by the local clock, before anybody else is let in.
 
 use super::prelude::*;
+use crate::context::Waiting;
 
 trials!("loss", Network: [
     a_holder_that_is_cut_off_is_told_before_the_next_is_let_in,
     a_holder_that_hears_nothing_is_told,
-    a_waiter_that_is_cut_off_is_told,
+    a_waiter_that_is_cut_off_is_told_if_its_place_matters,
     all_locks_of_a_session_are_lost_together,
     a_new_session_serves_later_acquisitions,
     a_session_that_ends_between_enqueue_and_answer_leaves_nothing,
@@ -51,24 +52,31 @@ async fn a_holder_that_hears_nothing_is_told(context: Context) -> Verdict {
     Ok(())
 }
 
-async fn a_waiter_that_is_cut_off_is_told(context: Context) -> Verdict {
+/// Its place in the queue goes with its session.
+async fn a_waiter_that_is_cut_off_is_told_if_its_place_matters(context: Context) -> Verdict {
     let (alice, bob) = context.pair().await?;
     let carol = context.client().await?;
     let [a, b, c] = [&alice, &bob, &carol].map(|client| client.locks.exclusive(context.name()));
     let (a, b, c) = (a?, b?, c?);
     let guard = a.acquire().await?;
-    let cut_off = context.enqueue(&b, bob.options(), 1).await?;
+    let cut_off = context.enqueue(&b, bob.options().with_requeue(false), 1).await?;
     let last = context.enqueue(&c, carol.options(), 2).await?;
     bob.network()?.cut();
-    match context.finished(cut_off).await {
-        Ok(got) => check!(false, "no error, but {got:?}"),
-        Err(failure) => check!(!failure.to_string().contains("hangs"), "{failure}"),
-    }
+    ends_with_its_session(&context, cut_off).await?;
     context.until_queue(&*a, "the lost entry is gone", |queue| queue.len() == 2).await?;
     check!(!last.is_finished(), "the loss of a waiter let somebody in");
     guard.verify().await?;
     drop(guard);
     drop(context.granted(last).await?);
+    Ok(())
+}
+
+async fn ends_with_its_session(context: &Context, waiting: Waiting) -> Verdict {
+    let ended = tokio::time::timeout(context.patience(), waiting).await??;
+    check!(
+        ended.as_ref().is_err_and(|error| error.kind() == ErrorKind::SessionLost),
+        "the loss of the session is not the end, but {ended:?}"
+    );
     Ok(())
 }
 
@@ -109,12 +117,9 @@ async fn a_session_that_ends_between_enqueue_and_answer_leaves_nothing(context: 
     let (a, b) = (alice.locks.exclusive(context.name())?, bob.locks.exclusive(context.name())?);
     let guard = b.acquire().await?;
     alice.network()?.mute();
-    let attempt = context.enqueue_unanswered(&a, alice.options(), &b, 1).await?;
+    let attempt = context.enqueue_unanswered(&a, alice.options().with_requeue(false), &b, 1).await?;
     alice.network()?.cut();
-    match context.finished(attempt).await {
-        Ok(got) => check!(false, "no error, but {got:?}"),
-        Err(failure) => check!(!failure.to_string().contains("hangs"), "{failure}"),
-    }
+    ends_with_its_session(&context, attempt).await?;
     context.until_queue(&*b, "the lost entry is gone", |queue| queue.len() == 1).await?;
     alice.network()?.heal();
     drop(guard);

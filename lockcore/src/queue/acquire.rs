@@ -1,4 +1,4 @@
-//! Runs an [`Attempt`] against a session: the requests, the clock, the loss of the session.
+//! Runs an [`Attempt`]: the sessions, the requests, the clock.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,38 +6,60 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::entry::{Entry, FencingToken, LockKey};
-use crate::error::{Error, ErrorKind, Result};
+use crate::entry::{Entry, EntryId, EntryKind, FencingToken, LockKey};
+use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::lock::Wait;
 use crate::queue::attempt::{Attempt, End, Event, Failure, Next, Step};
 use crate::queue::backoff::Backoff;
-use crate::queue::open::{OpenSession, Ticket};
+use crate::queue::locks::Sessions;
+use crate::queue::open::Ticket;
 use crate::session::Loss;
+
+/// What is asked for.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) lock: LockKey,
+    pub(super) kind: EntryKind,
+    pub(super) label: String,
+    pub(super) patience: Patience,
+    /// Whether to queue again when the session is lost.
+    pub(super) requeues: bool,
+}
 
 /// When to give up.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     waits: bool,
+    start: Instant,
     deadline: Option<Instant>,
 }
 
-impl From<Wait> for Patience {
-    fn from(wait: Wait) -> Self {
-        match wait {
-            Wait::Never | Wait::For(Duration::ZERO) => Self { waits: false, deadline: None },
-            Wait::For(duration) => Self { waits: true, deadline: Instant::now().checked_add(duration) },
-            Wait::Forever => Self { waits: true, deadline: None },
-        }
-    }
-}
-
 impl Patience {
+    /// A wait as the caller wants it; whoever only tries waits for answers, for as long as connecting may take.
+    pub(super) fn new(wait: Wait, connect_timeout: Duration) -> Self {
+        let (waits, limit) = match wait {
+            Wait::Never | Wait::For(Duration::ZERO) => (false, Some(connect_timeout)),
+            Wait::For(duration) => (true, Some(duration)),
+            Wait::Forever => (true, None),
+        };
+        let start = Instant::now();
+        Self { waits, start, deadline: limit.and_then(|limit| start.checked_add(limit)) }
+    }
+
     /// The output of the future, or `None` if time runs out first.
-    pub(super) async fn limit<F: Future>(&self, future: F) -> Option<F::Output> {
+    async fn limit<F: Future>(&self, future: F) -> Option<F::Output> {
         match self.deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, future).await.ok(),
             None => Some(future.await),
         }
+    }
+
+    /// Until when the end of an attempt waits for its entry to be gone before it leaves that to the janitor. A try has
+    /// no more time than it has.
+    fn removal_deadline(&self) -> Instant {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let usual = Instant::now() + PATIENCE;
+        self.deadline.filter(|_| !self.waits).map_or(usual, |deadline| usual.min(deadline))
     }
 }
 
@@ -47,112 +69,175 @@ pub(super) struct Grant {
     pub(super) token: FencingToken,
 }
 
-/// How long the end of an attempt waits for its entry to be gone before it leaves that to the janitor.
-const REMOVAL_PATIENCE: Duration = Duration::from_millis(500);
-
-/// Waits for the lock with this entry; `None` if it was not had in time. Dropped, or ended without the lock, it
-/// leaves nothing behind.
-pub(super) async fn acquire(
-    open: Arc<OpenSession>,
-    lock: &LockKey,
-    entry: Entry,
-    patience: Patience,
-) -> Result<Option<Grant>> {
-    let ticket = Ticket { open, lock: lock.clone(), id: entry.id.clone(), armed: false };
-    let attempt = Attempt::new(patience.waits);
-    let mut run =
-        Run { ticket, entry, patience, attempt, backoff: Backoff::default(), token: None, error: None };
+/// Waits for the lock; `None` if it was not had in time. Dropped, or ended without the lock, it leaves nothing behind.
+pub(super) async fn acquire(sessions: Arc<Sessions>, request: Request) -> Result<Option<Grant>> {
+    let attempt = Attempt::new(request.patience.waits, request.requeues);
+    let mut run = Run { sessions, request, attempt, backoff: Backoff::default(), place: None, error: None };
     let mut next = run.attempt.begin();
     loop {
-        run.ticket.armed = run.attempt.may_have_entry();
         let event = match next {
             Next::Do(step) => run.perform(step).await,
             Next::Grant => return run.grant().map(Some),
             Next::End(end) => return run.end(end).await,
         };
-        next = run.attempt.on(event);
+        next = run.on(event);
     }
 }
 
 struct Run {
-    ticket: Ticket,
-    entry: Entry,
-    patience: Patience,
+    sessions: Arc<Sessions>,
+    request: Request,
     attempt: Attempt,
     backoff: Backoff,
-    token: Option<FencingToken>,
+    place: Option<Place>,
     error: Option<Error>,
 }
 
+/// Our entry, or what will be one, in a session.
+struct Place {
+    ticket: Ticket,
+    entry: Entry,
+    token: Option<FencingToken>,
+}
+
 impl Run {
+    fn on(&mut self, event: Event) -> Next {
+        let loss = self.place.as_ref().and_then(|place| place.ticket.open.lease().loss());
+        let next = self.attempt.on(event, loss);
+        if let Some(place) = &mut self.place {
+            // Before anything is sent: whoever drops this from here on leaves the entry to the janitor.
+            place.ticket.armed = self.attempt.may_have_entry();
+        }
+        if let (Some(loss), Next::Do(_)) = (loss, &next) {
+            self.leave(loss);
+        }
+        next
+    }
+
+    /// The place is lost with its session.
+    fn leave(&mut self, loss: Loss) {
+        self.place = None;
+        self.error = Some(Error::lost(loss));
+        let name = &self.request.lock.name;
+        tracing::warn!(%name, %loss, "session lost while waiting: queueing again, behind all others");
+    }
+
     /// Does what the step says, unless time runs out or the session is lost meanwhile.
     async fn perform(&mut self, step: Step) -> Event {
-        let (open, patience) = (self.ticket.open.clone(), self.patience);
+        let (open, patience) =
+            (self.place.as_ref().map(|place| place.ticket.open.clone()), self.request.patience);
+        let lost = async {
+            match open {
+                Some(open) => open.lease().lost().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             // First, so that nothing more is asked for with a lost session.
-            _ = open.lease().lost() => Event::SessionLost,
-            event = patience.limit(self.request(step)) => event.unwrap_or(Event::OutOfTime),
+            _ = lost => Event::Woken,
+            event = patience.limit(self.take(step)) => event.unwrap_or(Event::OutOfTime),
         }
     }
 
-    async fn request(&mut self, step: Step) -> Event {
-        let Ticket { open, lock, id, .. } = &self.ticket;
-        let stands = match step {
-            Step::Enqueue => open.session().enqueue(lock, &self.entry).await.map(|enqueued| {
-                self.token = Some(enqueued.token);
-                enqueued.standing
-            }),
-            Step::Look => open.session().look(lock, id).await,
-            Step::Watch { wake, seen } => match open.watch_a_while(lock, &wake, seen).await {
-                Ok(()) => return Event::Woken,
-                Err(error) => Err(error),
-            },
-            Step::Pause => {
+    async fn take(&mut self, step: Step) -> Event {
+        let done = match (step, &mut self.place) {
+            (Step::Pause, _) => {
                 self.backoff.pause().await;
                 return Event::Woken;
             }
+            (Step::Open, _) | (_, None) => self.open().await,
+            (Step::Enqueue, Some(place)) => place.enqueue().await,
+            (Step::Look, Some(place)) => place.look().await,
+            (Step::Watch { wake, seen }, Some(place)) => {
+                place.ticket.watch(wake, seen).await.map(|()| Event::Woken)
+            }
         };
-        match stands {
-            Ok(standing) => {
-                self.backoff = Backoff::default();
-                Event::Stands(standing)
+        match done {
+            Ok(event) => {
+                if let Event::Stands(_) = event {
+                    self.backoff = Backoff::default();
+                }
+                event
             }
             Err(error) => self.failed(error),
         }
     }
 
+    async fn open(&mut self) -> Result<Event> {
+        let open = self.sessions.current().await?;
+        let Request { lock, kind, label, .. } = &self.request;
+        let entry = Entry { id: EntryId::random(), kind: *kind, label: label.clone() };
+        let ticket = Ticket { open, lock: lock.clone(), id: entry.id.clone(), armed: false };
+        self.place = Some(Place { ticket, entry, token: None });
+        Ok(Event::Opened)
+    }
+
     fn failed(&mut self, error: Error) -> Event {
-        tracing::debug!(name = %self.ticket.lock.name, id = %self.entry.id, %error, "request failed");
+        tracing::debug!(name = %self.request.lock.name, %error, "request failed");
         let failure = Failure::from(&error);
         self.error = Some(error);
         Event::Failed(failure)
     }
 
-    /// The guard's beginnings, unless the session was lost while the answer was under way.
     fn grant(self) -> Result<Grant> {
-        match (self.ticket.open.lease().loss(), self.token) {
-            (Some(loss), _) => Err(Error::lost(loss)),
-            (None, Some(token)) => Ok(Grant { ticket: self.ticket, token }),
-            (None, None) => Err(Error::new(ErrorKind::Backend, "the entry holds but never had a token")),
+        match self.place {
+            Some(Place { ticket, token: Some(token), .. }) => Ok(Grant { ticket, token }),
+            _ => Err(Error::new(ErrorKind::Backend, "the entry holds but never had a token")),
         }
     }
 
     async fn end(mut self, end: End) -> Result<Option<Grant>> {
-        if self.ticket.armed {
-            // What cannot be removed now is the janitor's.
-            let _ = tokio::time::timeout(REMOVAL_PATIENCE, self.ticket.remove()).await;
-        }
-        let loss = self.ticket.open.lease().loss();
+        let removed = self.remove().await;
         match end {
             End::NotInTime => Ok(None),
-            End::SessionLost => Err(Error::lost(loss.unwrap_or(Loss::Expired))),
-            End::EntryRemoved => Err(Error::lost(loss.unwrap_or(Loss::Removed))),
+            // The server knows of the end of the wait, and so it had known of the wait.
+            End::NotHeard if removed => Ok(None),
+            End::NotHeard => Err(self.not_heard()),
+            End::SessionLost(loss) => Err(Error::lost(loss)),
+            End::EntryRemoved => Err(Error::lost(Loss::Removed)),
             End::LimitMismatch { theirs } => {
-                Err(mismatch(&self.ticket.lock, self.entry.kind.limit(), theirs))
+                Err(mismatch(&self.request.lock, self.request.kind.limit(), theirs))
             }
-            End::Failed => Err(loss.map(Error::lost).or(self.error).unwrap_or(Error::lost(Loss::Expired))),
+            End::Failed => Err(self.error.unwrap_or(Error::lost(Loss::Expired))),
         }
+    }
+
+    /// Whether the entry is gone for certain. What cannot be removed now is the janitor's.
+    async fn remove(&mut self) -> bool {
+        let deadline = self.request.patience.removal_deadline();
+        match self.place.as_mut().filter(|place| place.ticket.armed) {
+            Some(place) => {
+                matches!(tokio::time::timeout_at(deadline, place.ticket.remove()).await, Ok(Ok(_)))
+            }
+            None => false,
+        }
+    }
+
+    fn not_heard(self) -> Error {
+        let (waited, place) = (self.request.patience.start.elapsed(), self.sessions.place());
+        let message =
+            format!("{place} did not answer within {waited:.1?} about {:?}", self.request.lock.name);
+        let effect = self.place.map_or(Effect::None, |_| Effect::Unknown);
+        let error = Error::new(ErrorKind::Unreachable, message).with_effect(effect);
+        match self.error {
+            Some(cause) => error.with_source(cause),
+            None => error,
+        }
+    }
+}
+
+impl Place {
+    async fn enqueue(&mut self) -> Result<Event> {
+        let Ticket { open, lock, .. } = &self.ticket;
+        let enqueued = open.session().enqueue(lock, &self.entry).await?;
+        self.token = Some(enqueued.token);
+        Ok(Event::Stands(enqueued.standing))
+    }
+
+    async fn look(&self) -> Result<Event> {
+        let Ticket { open, lock, id, .. } = &self.ticket;
+        open.session().look(lock, id).await.map(Event::Stands)
     }
 }
 

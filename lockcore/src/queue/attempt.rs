@@ -4,17 +4,21 @@ use crate::backend::Revision;
 use crate::entry::EntryId;
 use crate::error::Error;
 use crate::queue::standing::Standing;
+use crate::session::Loss;
 
 /// One acquisition, from the first request to the grant or the end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Attempt {
     patient: bool,
+    requeues: bool,
     phase: Phase,
     residue: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Phase {
+    /// There is no session yet, or none any more.
+    Opening,
     /// The entry is not known to be in the queue.
     Enqueueing,
     /// The entry has been seen in the queue.
@@ -24,6 +28,8 @@ enum Phase {
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// There is a [session](Step::Open), and a new entry for it.
+    Opened,
     /// The server answered an [`Enqueue`](Step::Enqueue) or a [`Look`](Step::Look).
     Stands(Standing),
     /// A [`Watch`](Step::Watch) returned, rightly or not, or a [`Pause`](Step::Pause) is over.
@@ -32,8 +38,6 @@ pub enum Event {
     Failed(Failure),
     /// The time for waiting is over.
     OutOfTime,
-    /// The session is lost.
-    SessionLost,
 }
 
 /// How a request failed.
@@ -63,6 +67,8 @@ pub enum Next {
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    /// Take the session in use, or open the next one; make a new entry.
+    Open,
     /// Append the entry, or find the one appended before.
     Enqueue,
     /// Ask where the entry stands.
@@ -83,8 +89,10 @@ pub enum Step {
 pub enum End {
     /// Others were there first, for longer than the attempt could wait.
     NotInTime,
+    /// When time was over, nothing had been heard of our entry, if there was one.
+    NotHeard,
     /// The session was lost, and the entry with it.
-    SessionLost,
+    SessionLost(Loss),
     /// Somebody removed the entry.
     EntryRemoved,
     /// An entry ahead thinks that the semaphore has this many permits.
@@ -97,30 +105,28 @@ pub enum End {
 }
 
 impl Attempt {
-    /// An attempt that waits its turn (`patient`), or only takes what is free.
-    pub fn new(patient: bool) -> Self {
-        Self { patient, phase: Phase::Enqueueing, residue: false }
+    /// An attempt that waits its turn (`patient`), or only takes what is free; and that goes to the end of the queue
+    /// when its session is lost (`requeues`), or ends then.
+    pub fn new(patient: bool, requeues: bool) -> Self {
+        Self { patient, requeues, phase: Phase::Opening, residue: false }
     }
 
     /// The first step.
     pub fn begin(&mut self) -> Next {
-        self.enqueue()
+        Next::Do(Step::Open)
     }
 
-    /// What comes after this event.
-    pub fn on(&mut self, event: Event) -> Next {
-        match event {
-            Event::Stands(standing) => self.stands(standing),
-            Event::Woken => match self.phase {
-                Phase::Enqueueing => self.enqueue(),
-                Phase::Queued => Next::Do(Step::Look),
-            },
-            Event::Failed(failure) => self.failed(failure),
-            Event::OutOfTime => Next::End(End::NotInTime),
-            Event::SessionLost => {
-                self.residue = false;
-                Next::End(End::SessionLost)
-            }
+    /// What comes after this event. `loss` is what the lease of the session says once the event is known, so that
+    /// nothing is granted with a lost session.
+    pub fn on(&mut self, event: Event, loss: Option<Loss>) -> Next {
+        match (loss, event) {
+            (Some(loss), event) => self.lost(loss, event == Event::OutOfTime),
+            (None, Event::Opened) => self.enqueue(),
+            (None, Event::Stands(standing)) => self.stands(standing),
+            (None, Event::Woken) => self.repeat(),
+            (None, Event::Failed(Failure { retryable: true })) => Next::Do(Step::Pause),
+            (None, Event::Failed(Failure { retryable: false })) => Next::End(End::Failed),
+            (None, Event::OutOfTime) => Next::End(self.out_of_time()),
         }
     }
 
@@ -130,7 +136,16 @@ impl Attempt {
         self.residue
     }
 
+    fn repeat(&mut self) -> Next {
+        match self.phase {
+            Phase::Opening => Next::Do(Step::Open),
+            Phase::Enqueueing => self.enqueue(),
+            Phase::Queued => Next::Do(Step::Look),
+        }
+    }
+
     fn enqueue(&mut self) -> Next {
+        self.phase = Phase::Enqueueing;
         self.residue = true;
         Next::Do(Step::Enqueue)
     }
@@ -147,8 +162,22 @@ impl Attempt {
         }
     }
 
-    fn failed(&mut self, failure: Failure) -> Next {
-        // Whoever only tries does not want to wait for the network either.
-        if failure.retryable && self.patient { Next::Do(Step::Pause) } else { Next::End(End::Failed) }
+    /// The entry goes with its session. A pause comes first: a server may end each session as soon as it is opened.
+    fn lost(&mut self, loss: Loss, out_of_time: bool) -> Next {
+        self.residue = false;
+        self.phase = Phase::Opening;
+        match loss {
+            Loss::Closed => Next::End(End::SessionLost(loss)),
+            _ if !self.requeues => Next::End(End::SessionLost(loss)),
+            _ if out_of_time => Next::End(End::NotHeard),
+            _ => Next::Do(Step::Pause),
+        }
+    }
+
+    fn out_of_time(&self) -> End {
+        match self.phase {
+            Phase::Queued => End::NotInTime,
+            Phase::Opening | Phase::Enqueueing => End::NotHeard,
+        }
     }
 }

@@ -1,21 +1,18 @@
 //! What stands behind the guard of a queued lock.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use async_trait::async_trait;
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 
-use crate::backend::{Removed, Revision};
-use crate::entry::{EntryId, FencingToken, LockKey};
+use crate::backend::Removed;
+use crate::entry::FencingToken;
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::guard::{Hold, LossSignal, Released};
 use crate::name::LockName;
 use crate::queue::Standing;
 use crate::queue::acquire::Grant;
 use crate::queue::backoff::Backoff;
-use crate::queue::open::{OpenSession, Ticket};
+use crate::queue::open::Ticket;
+use crate::queue::sentry::Registered;
 use crate::session::Loss;
 
 /// A granted entry. Its ticket gives it back when it is dropped.
@@ -25,16 +22,17 @@ pub(super) struct QueueHold {
     token: FencingToken,
     loss_signal: LossSignal,
     removed: watch::Sender<bool>,
-    sentry: AbortHandle,
+    /// Until the lock is given back.
+    registered: Option<Registered>,
 }
 
 impl QueueHold {
     pub(super) fn new(Grant { ticket, token }: Grant) -> Self {
         let (removed, receiver) = watch::channel(false);
         let loss_signal = LossSignal::new(ticket.open.lease().clone(), receiver);
-        let watched = Watched { open: ticket.open.clone(), lock: ticket.lock.clone(), id: ticket.id.clone() };
-        let sentry = tokio::spawn(watched.guard(removed.clone())).abort_handle();
-        Self { ticket, token, loss_signal, removed, sentry }
+        let holds = ticket.open.holds();
+        let registered = Some(holds.register(ticket.lock.clone(), ticket.id.clone(), removed.clone()));
+        Self { ticket, token, loss_signal, removed, registered }
     }
 
     /// What it means that the entry was, or was not, there to be removed. `certain`: no earlier request of ours
@@ -80,7 +78,8 @@ impl Hold for QueueHold {
     }
 
     async fn release(mut self: Box<Self>) -> Result<Released> {
-        self.sentry.abort();
+        // From here on it is no loss that the entry is gone.
+        self.registered = None;
         let signal = self.loss_signal.clone();
         let mut certain = true;
         let mut backoff = Backoff::default();
@@ -103,43 +102,5 @@ impl Hold for QueueHold {
             certain &= error.effect() == Effect::None;
             backoff.pause().await;
         }
-    }
-}
-
-impl Drop for QueueHold {
-    fn drop(&mut self) {
-        self.sentry.abort();
-    }
-}
-
-/// Our own entry, watched while it holds: somebody may remove it by hand, or the server lose it.
-struct Watched {
-    open: Arc<OpenSession>,
-    lock: LockKey,
-    id: EntryId,
-}
-
-impl Watched {
-    /// Short holds cost the server nothing.
-    const GRACE: Duration = Duration::from_secs(1);
-
-    async fn guard(self, removed: watch::Sender<bool>) {
-        let mut backoff = Backoff::default();
-        tokio::time::sleep(Self::GRACE).await;
-        loop {
-            match self.open.session().look(&self.lock, &self.id).await {
-                // The entry goes with its session, and that is the loss then.
-                _ if self.open.lease().loss().is_some() => return,
-                Ok(Standing::Holds) => backoff = Backoff::default(),
-                Ok(_) => break,
-                Err(_) => backoff.pause().await,
-            }
-            let own = std::slice::from_ref(&self.id);
-            if self.open.watch_a_while(&self.lock, own, Revision::default()).await.is_err() {
-                backoff.pause().await;
-            }
-        }
-        tracing::warn!(name = %self.lock.name, id = %self.id, "entry of a held lock was removed");
-        removed.send_replace(true);
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::backend::{QueueSession, Removed};
 use crate::entry::{EntryId, LockKey};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::queue::backoff::Backoff;
 use crate::session::{Lease, Loss};
 
@@ -23,15 +24,17 @@ pub(super) struct Removal {
 const AT_ONCE: usize = 64;
 
 /// The janitor of one session: serves removals until the session is lost or nobody uses it any more, then closes
-/// it. If the janitor is gone with its runtime, so is whatever keeps the session alive: the session is lost then.
-pub(super) async fn tend(session: Arc<dyn QueueSession>, mut requests: UnboundedReceiver<Removal>) {
+/// it, whatever is left to be removed: that goes with the session. Meanwhile it lets the sentry work. If the janitor is
+/// gone with its runtime, so is whatever keeps the session alive: the session is lost then.
+pub(super) async fn tend(
+    session: Arc<dyn QueueSession>,
+    requests: UnboundedReceiver<Removal>,
+    sentry: impl Future<Output = ()>,
+) {
     let _abandoned = Abandoned(session.lease().clone());
-    let window = Semaphore::new(AT_ONCE);
-    let stream = futures::stream::poll_fn(|context| requests.poll_recv(context));
-    let removals =
-        stream.for_each_concurrent(None, |removal| remove_for_certain(&*session, &window, removal));
     tokio::select! {
-        () = removals => {}
+        () = serve(&*session, requests) => {}
+        () = sentry => {}
         loss = session.lease().lost() => match loss {
             Loss::Closed => {}
             loss => tracing::warn!(%loss, "session lost"),
@@ -39,6 +42,21 @@ pub(super) async fn tend(session: Arc<dyn QueueSession>, mut requests: Unbounded
     }
     if let Err(error) = session.close().await {
         tracing::debug!(%error, "the server was not told of the end of the session, it will expire");
+    }
+}
+
+/// Removes what it is asked to, until nobody can ask any more.
+async fn serve(session: &dyn QueueSession, mut requests: UnboundedReceiver<Removal>) {
+    let window = Semaphore::new(AT_ONCE);
+    let mut removals = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            request = requests.recv() => match request {
+                Some(removal) => removals.push(remove_for_certain(session, &window, removal)),
+                None => return,
+            },
+            Some(()) = removals.next() => {}
+        }
     }
 }
 
@@ -52,11 +70,17 @@ impl Drop for Abandoned {
 
 async fn remove_for_certain(session: &dyn QueueSession, window: &Semaphore, Removal { lock, id }: Removal) {
     let mut backoff = Backoff::default();
+    let mut warned = false;
     while let Err(error) = remove(session, window, &lock, &id).await {
-        if error.is_retryable() {
+        if session.lease().loss().is_some() || error.kind() == ErrorKind::SessionLost {
+            // The entry goes with the session.
+            return;
+        }
+        if error.is_retryable() || warned {
             tracing::debug!(name = %lock.name, %id, %error, "entry not removed yet");
         } else {
-            tracing::warn!(name = %lock.name, %id, %error, "entry cannot be removed");
+            tracing::warn!(name = %lock.name, %id, %error, "entry cannot be removed; trying until the session ends");
+            warned = true;
         }
         backoff.pause().await;
     }

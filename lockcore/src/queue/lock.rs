@@ -10,7 +10,7 @@ use crate::error::{Result, invalid_input};
 use crate::guard::LockGuard;
 use crate::lock::{AcquireOptions, DistributedLock, LockKind, QueueEntry};
 use crate::name::LockName;
-use crate::queue::acquire::{Patience, acquire};
+use crate::queue::acquire::{Patience, Request, acquire};
 use crate::queue::hold::QueueHold;
 use crate::queue::locks::Sessions;
 use crate::queue::rule::UNBOUNDED;
@@ -32,7 +32,7 @@ impl QueueLock {
         Ok(Self { sessions, key, kind })
     }
 
-    fn entry(&self, options: &AcquireOptions) -> Result<Entry> {
+    fn request(&self, options: &AcquireOptions) -> Result<Request> {
         let limit = match self.kind {
             LockKind::Semaphore { limit } => limit,
             LockKind::Exclusive | LockKind::Shared => 1,
@@ -47,7 +47,13 @@ impl QueueLock {
                 format!("a label has at most {} bytes, this one has {}", Entry::MAX_LABEL, label.len());
             return Err(invalid_input(message));
         }
-        Ok(Entry { id: EntryId::random(), kind: entry_kind(self.kind, options.permits), label })
+        Ok(Request {
+            lock: self.key.clone(),
+            kind: entry_kind(self.kind, options.permits),
+            label,
+            patience: Patience::new(options.wait, self.sessions.connect_timeout()),
+            requeues: options.requeue,
+        })
     }
 }
 
@@ -76,12 +82,7 @@ impl DistributedLock for QueueLock {
     }
 
     async fn acquire_with(&self, options: &AcquireOptions) -> Result<Option<LockGuard>> {
-        let entry = self.entry(options)?;
-        let patience = Patience::from(options.wait);
-        let Some(open) = patience.limit(self.sessions.current()).await else {
-            return Ok(None);
-        };
-        let grant = acquire(open?, &self.key, entry, patience).await?;
+        let grant = acquire(self.sessions.clone(), self.request(options)?).await?;
         Ok(grant.map(|grant| LockGuard::new(Box::new(QueueHold::new(grant)))))
     }
 

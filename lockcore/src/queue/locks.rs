@@ -1,6 +1,7 @@
 //! A lock service over any [`QueueBackend`], and the sessions that it opens.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -109,6 +110,16 @@ impl Sessions {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What errors call the place where the locks live.
+    pub(super) fn place(&self) -> String {
+        self.backend.place()
+    }
+
+    /// How long connecting may take.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.backend.connect_timeout()
     }
 
     /// The current session, or a new one if that is lost.

@@ -10,6 +10,7 @@ mod lock;
 mod locks;
 mod open;
 pub mod rule;
+mod sentry;
 pub(crate) mod standing;
 
 pub use locks::QueueLocks;

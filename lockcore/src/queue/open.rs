@@ -10,25 +10,25 @@ use crate::backend::{QueueSession, Removed, Revision};
 use crate::entry::{EntryId, LockKey};
 use crate::error::{Error, Result};
 use crate::queue::janitor::{Removal, tend};
+use crate::queue::sentry::{Holds, keep_watch};
 use crate::session::Lease;
 
-/// A session in use, with its janitor.
+/// A session in use, with those who remove and who watch its entries.
 #[derive(Debug)]
 pub(super) struct OpenSession {
     session: Arc<dyn QueueSession>,
     removals: UnboundedSender<Removal>,
+    holds: Arc<Holds>,
 }
 
 impl OpenSession {
-    /// No watch is trusted for longer than this: servers and client libraries have lost wake-ups
-    /// (<https://github.com/etcd-io/etcd/issues/18089>, <https://github.com/python-zk/kazoo/pull/151>).
-    const RECHECK: Duration = Duration::from_secs(30);
-
-    /// Starts the janitor of this session, on the current runtime.
+    /// Starts the janitor and the sentry of this session, on the current runtime.
     pub(super) fn new(session: Arc<dyn QueueSession>) -> Self {
         let (removals, requests) = unbounded_channel();
-        tokio::spawn(tend(session.clone(), requests));
-        Self { session, removals }
+        let holds = Arc::<Holds>::default();
+        let sentry = keep_watch(session.clone(), holds.clone());
+        tokio::spawn(tend(session.clone(), requests, sentry));
+        Self { session, removals, holds }
     }
 
     pub(super) fn session(&self) -> &dyn QueueSession {
@@ -39,6 +39,10 @@ impl OpenSession {
         self.session.lease()
     }
 
+    pub(super) fn holds(&self) -> &Arc<Holds> {
+        &self.holds
+    }
+
     /// The server's answer, or the loss of the session, whichever comes first.
     pub(super) async fn unless_lost<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
@@ -47,11 +51,28 @@ impl OpenSession {
             loss = self.lease().lost() => Err(Error::lost(loss)),
         }
     }
+}
 
-    /// Watches, but not for ever.
-    pub(super) async fn watch_a_while(&self, lock: &LockKey, ids: &[EntryId], seen: Revision) -> Result<()> {
-        let recheck = Self::RECHECK.mul_f64(rand::rng().random_range(0.8..1.0));
-        tokio::time::timeout(recheck, self.session.watch(lock, ids, seen)).await.unwrap_or(Ok(()))
+/// Watches until one of the entries has left, or without reason; `also` joins them when the watch is set again.
+///
+/// No watch is trusted for long: servers and client libraries have lost wake-ups
+/// (<https://github.com/etcd-io/etcd/issues/18089>, <https://github.com/python-zk/kazoo/pull/151>). Setting it again
+/// finds out who has left, without a listing of the whole queue.
+pub(super) async fn watch(
+    session: &dyn QueueSession,
+    lock: &LockKey,
+    mut ids: Vec<EntryId>,
+    seen: Revision,
+    also: Option<&EntryId>,
+) -> Result<()> {
+    const TRUSTED: Duration = Duration::from_secs(30);
+    let mut also = also.cloned();
+    loop {
+        let trusted = TRUSTED.mul_f64(rand::rng().random_range(0.8..1.0));
+        if let Ok(returned) = tokio::time::timeout(trusted, session.watch(lock, &ids, seen)).await {
+            return returned;
+        }
+        ids.extend(also.take());
     }
 }
 
@@ -67,6 +88,11 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
+    /// Waits until one of these may have left, or our own entry, if only after a while.
+    pub(super) async fn watch(&self, wake: Vec<EntryId>, seen: Revision) -> Result<()> {
+        watch(self.open.session(), &self.lock, wake, seen, Some(&self.id)).await
+    }
+
     /// Removes the entry now. If that fails or is dropped, the ticket is as it was.
     pub(super) async fn remove(&mut self) -> Result<Removed> {
         let removed = self.open.session.remove(&self.lock, &self.id).await?;

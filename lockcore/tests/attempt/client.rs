@@ -2,29 +2,39 @@
 
 use lockcore::queue::Standing;
 use lockcore::queue::attempt::{Attempt, Event};
-use lockcore::{EntryId, Revision};
+use lockcore::{EntryId, Loss, Revision};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Client {
     pub(super) attempt: Attempt,
     pub(super) doing: Doing,
-    pub(super) session: Session,
+    /// The one that was opened last is in use, if the client has a place on it.
+    pub(super) sessions: Vec<Session>,
+    pub(super) has_place: bool,
     pub(super) token: Option<u8>,
-    /// An enqueue that nobody waits for any more, but that may still be executed.
-    pub(super) late_enqueue: bool,
     /// The janitor has been asked to remove the entry.
     pub(super) to_be_removed: bool,
     /// Somebody removed the entry by hand.
     pub(super) meddled: bool,
     pub(super) lost_reply: bool,
+    /// It got a guard with a session that was known to be lost.
+    pub(super) granted_too_late: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Session {
+    pub(super) life: Life,
+    /// An enqueue that nobody waits for any more, but that may still be executed.
+    pub(super) late_enqueue: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Doing {
     Nothing,
+    Opening,
     /// An enqueue or a look, and the server's answer when it has been executed.
     Asking(Request, Option<Answer>),
-    Watching(Vec<usize>),
+    Watching(Vec<Owner>),
     Pausing,
     Holding,
     Over,
@@ -39,12 +49,12 @@ pub(super) enum Request {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Answer {
     Holds(Option<u8>),
-    Waits(Option<u8>, Vec<usize>),
+    Waits(Option<u8>, Vec<Owner>),
     Absent,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Session {
+pub(super) enum Life {
     Live,
     /// Lost by the client's clock; the server does not know yet.
     Lost,
@@ -52,27 +62,52 @@ pub(super) enum Session {
     Ended,
 }
 
+/// Whose an entry is: the client's number, and which of its sessions.
+pub(super) type Owner = (usize, usize);
+
 impl Client {
-    pub(super) fn new(patient: bool) -> Self {
+    pub(super) fn new(patient: bool, requeues: bool) -> Self {
         Self {
-            attempt: Attempt::new(patient),
+            attempt: Attempt::new(patient, requeues),
             doing: Doing::Nothing,
-            session: Session::Live,
+            sessions: Vec::new(),
+            has_place: false,
             token: None,
-            late_enqueue: false,
             to_be_removed: false,
             meddled: false,
             lost_reply: false,
+            granted_too_late: false,
         }
     }
 
+    pub(super) fn open(&mut self) -> Event {
+        self.sessions.push(Session { life: Life::Live, late_enqueue: false });
+        (self.has_place, self.token) = (true, None);
+        Event::Opened
+    }
+
+    /// The session in use, by its number.
+    pub(super) fn current(&self) -> usize {
+        self.sessions.len().saturating_sub(1)
+    }
+
+    pub(super) fn life(&self) -> Option<Life> {
+        self.sessions.last().map(|session| session.life)
+    }
+
+    /// What the lease says.
+    pub(super) fn loss(&self) -> Option<Loss> {
+        (self.has_place && self.life() != Some(Life::Live)).then_some(Loss::Deadline)
+    }
+
     pub(super) fn runs(&self) -> bool {
-        matches!(self.doing, Doing::Asking(..) | Doing::Watching(_) | Doing::Pausing)
+        matches!(self.doing, Doing::Opening | Doing::Asking(..) | Doing::Watching(_) | Doing::Pausing)
     }
 
     /// Nobody waits for the request any more; if it was sent, it may still be executed.
     pub(super) fn abandon(&mut self) {
-        self.late_enqueue |= self.doing == Doing::Asking(Request::Enqueue, None);
+        let sent = self.doing == Doing::Asking(Request::Enqueue, None);
+        self.sessions.last_mut().into_iter().for_each(|session| session.late_enqueue |= sent);
     }
 
     pub(super) fn hear(&mut self) -> Event {
@@ -94,10 +129,12 @@ impl Client {
     }
 }
 
-pub(super) fn id(client: usize) -> EntryId {
-    client.to_string().as_str().into()
+pub(super) fn id((client, session): Owner) -> EntryId {
+    format!("{client}-{session}").as_str().into()
 }
 
-pub(super) fn client_of(id: &EntryId) -> usize {
-    id.as_str().parse().expect("the id is the client's number")
+pub(super) fn owner_of(id: &EntryId) -> Owner {
+    let numbers = id.as_str().split_once('-').expect("the id is made of two numbers");
+    let number = |text: &str| text.parse().expect("a number");
+    (number(numbers.0), number(numbers.1))
 }

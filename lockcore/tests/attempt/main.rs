@@ -9,12 +9,12 @@ mod world;
 
 use std::time::Duration;
 
-use client::{Client, Doing, Session};
+use client::{Client, Doing, Life};
 use lockcore::EntryKind;
 use lockcore::queue::Standing;
 use lockcore::queue::rule::holders;
 use stateright::{Checker, Model, Property};
-use world::{Action, Bug, Lock, Queued, World, gone};
+use world::{Action, Asks, Bug, Lock, Queued, World, gone};
 
 impl Model for Lock {
     type State = World;
@@ -24,7 +24,7 @@ impl Model for Lock {
         vec![World {
             queue: Vec::new(),
             tokens: 0,
-            clients: self.clients.iter().map(|(_, patient)| Client::new(*patient)).collect(),
+            clients: self.clients.iter().map(|asks| Client::new(asks.waits, asks.requeues)).collect(),
             faults_left: self.faults,
             granted: 0,
             overtaken: false,
@@ -54,16 +54,16 @@ impl Model for Lock {
                 "a valid grant has its entry, and the entry's token",
                 |lock: &Lock, world: &World| {
                     lock.valid(world).all(|i| {
-                        let own = world.queue.iter().find(|queued| queued.client == i);
+                        let own = world.queue.iter().find(|queued| queued.owner == world.owner(i));
                         own.is_some_and(|own| Some(own.token) == world.clients[i].token)
                     })
                 },
             ),
             Property::always("exclusive grants follow the queue", |lock: &Lock, world: &World| {
-                !(world.overtaken && lock.clients.iter().all(|(kind, _)| *kind == EntryKind::Exclusive))
+                !(world.overtaken && lock.clients.iter().all(|asks| asks.kind == EntryKind::Exclusive))
             }),
             Property::always("an attempt that is over leaves no entry", |lock: &Lock, world: &World| {
-                let left = |queued: &Queued| world.clients[queued.client].doing == Doing::Over;
+                let left = |queued: &Queued| world.clients[queued.owner.0].doing == Doing::Over;
                 !lock.quiet(world) || !world.queue.iter().any(left)
             }),
             Property::always("nobody sleeps who may hold", |lock: &Lock, world: &World| {
@@ -74,19 +74,26 @@ impl Model for Lock {
             }),
             Property::always("nobody sleeps whose entry is gone", |lock: &Lock, world: &World| {
                 let sleeps = |i: usize| matches!(world.clients[i].doing, Doing::Watching(_));
-                let unnoticed = |i: usize| sleeps(i) && gone(world, i) && !world.clients[i].meddled;
+                let unnoticed =
+                    |i: usize| sleeps(i) && gone(world, world.owner(i)) && !world.clients[i].meddled;
                 !lock.quiet(world) || !(0..world.clients.len()).any(unnoticed)
+            }),
+            Property::always("no guard is lost when it is given", |_: &Lock, world: &World| {
+                !world.clients.iter().any(|client| client.granted_too_late)
             }),
             Property::sometimes("a grant after a lost answer", |lock: &Lock, world: &World| {
                 lock.valid(world).any(|i| world.clients[i].lost_reply)
             }),
             Property::sometimes("a grant after an expiry", |lock: &Lock, world: &World| {
-                let expired = world.clients.iter().any(|client| client.session == Session::Ended);
-                expired && lock.valid(world).next().is_some()
+                let mut sessions = world.clients.iter().flat_map(|client| &client.sessions);
+                sessions.any(|session| session.life == Life::Ended) && lock.valid(world).next().is_some()
+            }),
+            Property::sometimes("a grant on the second session of a client", |lock: &Lock, world: &World| {
+                lock.valid(world).any(|i| world.clients[i].sessions.len() > 1)
             }),
             Property::sometimes("a grant beside a late request", |lock: &Lock, world: &World| {
-                let late =
-                    world.clients.iter().any(|client| client.late_enqueue && client.doing == Doing::Over);
+                let over = world.clients.iter().filter(|client| client.doing == Doing::Over);
+                let late = over.flat_map(|client| &client.sessions).any(|session| session.late_enqueue);
                 late && lock.valid(world).next().is_some()
             }),
             Property::sometimes("everybody is done and nothing is left", |lock: &Lock, world: &World| {
@@ -109,18 +116,19 @@ fn explore(lock: Lock) -> impl Checker<Lock> {
 }
 
 /// Explores all of it: nothing bad can be reached, everything good can.
-fn check(clients: &[(EntryKind, bool)], faults: u8) {
+fn check(clients: &[Asks], faults: u8) {
     let checker = explore(Lock { clients: clients.to_vec(), faults, meddling: false, bug: Bug::None });
     assert!(checker.is_done(), "not explored to the end");
     checker.assert_properties();
 }
 
-const EXCLUSIVE: (EntryKind, bool) = (EntryKind::Exclusive, true);
-const SHARED: (EntryKind, bool) = (EntryKind::Shared, true);
-const TRY: (EntryKind, bool) = (EntryKind::Exclusive, false);
+const EXCLUSIVE: Asks = Asks { kind: EntryKind::Exclusive, waits: true, requeues: true };
+const SHARED: Asks = Asks { kind: EntryKind::Shared, ..EXCLUSIVE };
+const TRY: Asks = Asks { waits: false, ..EXCLUSIVE };
+const ENDS_WITH_ITS_SESSION: Asks = Asks { requeues: false, ..EXCLUSIVE };
 
-const fn of_two(permits: u32) -> (EntryKind, bool) {
-    (EntryKind::Permits { permits, limit: 2 }, true)
+const fn of_two(permits: u32) -> Asks {
+    Asks { kind: EntryKind::Permits { permits, limit: 2 }, ..EXCLUSIVE }
 }
 
 #[test]
@@ -136,6 +144,11 @@ fn three_exclusive_clients_and_two_faults() {
 #[test]
 fn a_client_that_only_tries() {
     check(&[EXCLUSIVE, EXCLUSIVE, TRY], 1);
+}
+
+#[test]
+fn a_client_that_does_not_queue_again() {
+    check(&[EXCLUSIVE, EXCLUSIVE, ENDS_WITH_ITS_SESSION], 1);
 }
 
 #[test]
@@ -158,7 +171,7 @@ fn somebody_removes_the_entries_of_waiters() {
     checker.assert_no_discovery("an attempt that is over leaves no entry");
 }
 
-fn finds(bug: Bug, clients: &[(EntryKind, bool)], violated: &'static str) {
+fn finds(bug: Bug, clients: &[Asks], violated: &'static str) {
     let checker = explore(Lock { clients: clients.to_vec(), faults: 1, meddling: false, bug });
     assert!(checker.discovery(violated).is_some(), "{bug:?} was not found");
 }
@@ -191,4 +204,9 @@ fn the_search_finds_an_enqueue_that_is_not_idempotent() {
 #[test]
 fn the_search_finds_a_removal_that_is_not_final() {
     finds(Bug::RemovalIsNotFinal, &[EXCLUSIVE, EXCLUSIVE], "an attempt that is over leaves no entry");
+}
+
+#[test]
+fn the_search_finds_a_guard_that_comes_with_a_lost_lease() {
+    finds(Bug::GrantsWithALostLease, &[EXCLUSIVE], "no guard is lost when it is given");
 }

@@ -4,12 +4,12 @@ use lockcore::queue::attempt::{End, Event, Failure, Next, Step};
 use lockcore::queue::{Standing, standing};
 use lockcore::{EntryId, EntryKind, Error, ErrorKind, QueuedEntry, Revision};
 
-use super::client::{Answer, Client, Doing, Request, Session, client_of, id};
+use super::client::{Answer, Client, Doing, Life, Owner, Request, Session, id, owner_of};
 
 /// One entry on the server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Queued {
-    pub(super) client: usize,
+    pub(super) owner: Owner,
     pub(super) token: u8,
 }
 
@@ -29,15 +29,16 @@ pub(super) struct World {
 pub(super) enum Action {
     // What happens by itself, sooner or later.
     Start(usize),
+    Open(usize),
     Execute(usize),
     Answer(usize),
     Wake(usize),
     Resume(usize),
-    LateEnqueue(usize),
-    LateEnqueueVanishes(usize),
+    LateEnqueue(Owner),
+    LateEnqueueVanishes(Owner),
     Remove(usize),
     TellLoss(usize),
-    Expire(usize),
+    Expire(Owner),
     // What the user does.
     Release(usize),
     Cancel(usize),
@@ -67,12 +68,21 @@ pub(super) enum Bug {
     EnqueuesTwice,
     /// A removal does not stop a request that was sent before it.
     RemovalIsNotFinal,
+    /// The answer counts although the lease is lost by the time it is heard.
+    GrantsWithALostLease,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asks {
+    pub(super) kind: EntryKind,
+    pub(super) waits: bool,
+    pub(super) requeues: bool,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Lock {
-    /// What each client asks for, and whether it waits.
-    pub(super) clients: Vec<(EntryKind, bool)>,
+    pub(super) clients: Vec<Asks>,
     pub(super) faults: u8,
     /// Somebody may remove a waiter's entry by hand.
     pub(super) meddling: bool,
@@ -81,34 +91,35 @@ pub(super) struct Lock {
 
 impl Lock {
     pub(super) fn kind(&self, client: usize) -> EntryKind {
-        self.clients[client].0
+        self.clients[client].kind
     }
 
+    /// Where the entry on the client's session in use stands.
     pub(super) fn standing(&self, world: &World, client: usize) -> Standing {
         let entries: Vec<QueuedEntry> = world
             .queue
             .iter()
-            .map(|queued| QueuedEntry { id: id(queued.client), kind: self.kind(queued.client) })
+            .map(|queued| QueuedEntry { id: id(queued.owner), kind: self.kind(queued.owner.0) })
             .collect();
-        standing(&entries, &id(client), Revision::default())
+        standing(&entries, &id(world.owner(client)), Revision::default())
     }
 
-    fn append(&self, world: &mut World, client: usize) {
-        let there = world.queue.iter().any(|queued| queued.client == client);
-        if !there || self.bug == Bug::EnqueuesTwice {
+    fn append(&self, world: &mut World, owner: Owner) {
+        if gone(world, owner) || self.bug == Bug::EnqueuesTwice {
             world.tokens += 1;
-            world.queue.push(Queued { client, token: world.tokens });
+            world.queue.push(Queued { owner, token: world.tokens });
         }
     }
 
     fn execute(&self, world: &mut World, client: usize, request: Request) -> Answer {
+        let owner = world.owner(client);
         if request == Request::Enqueue {
-            self.append(world, client);
+            self.append(world, owner);
         }
-        let token = world.queue.iter().find(|queued| queued.client == client).map(|queued| queued.token);
+        let token = world.queue.iter().find(|queued| queued.owner == owner).map(|queued| queued.token);
         match self.standing(world, client) {
             Standing::Holds => Answer::Holds(token),
-            Standing::Waits { wake, .. } => Answer::Waits(token, wake.iter().map(client_of).collect()),
+            Standing::Waits { wake, .. } => Answer::Waits(token, wake.iter().map(owner_of).collect()),
             Standing::Absent | Standing::LimitMismatch { .. } => Answer::Absent,
         }
     }
@@ -116,9 +127,10 @@ impl Lock {
     /// What will happen by itself, however long it takes; a holder may hold for ever.
     pub(super) fn progress(&self, world: &World, actions: &mut Vec<Action>) {
         for (i, client) in world.clients.iter().enumerate() {
-            let reachable = client.session != Session::Ended;
+            let reachable = client.life() != Some(Life::Ended);
             match &client.doing {
                 Doing::Nothing => actions.push(Action::Start(i)),
+                Doing::Opening => actions.push(Action::Open(i)),
                 Doing::Asking(_, None) if reachable => actions.push(Action::Execute(i)),
                 Doing::Asking(_, Some(_)) => actions.push(Action::Answer(i)),
                 Doing::Watching(wake) if reachable && wake.iter().any(|other| gone(world, *other)) => {
@@ -127,17 +139,20 @@ impl Lock {
                 Doing::Pausing => actions.push(Action::Resume(i)),
                 _ => {}
             }
-            if client.late_enqueue {
-                actions.extend([Action::LateEnqueue(i), Action::LateEnqueueVanishes(i)]);
+            for (number, session) in client.sessions.iter().enumerate() {
+                if session.late_enqueue {
+                    actions
+                        .extend([Action::LateEnqueue((i, number)), Action::LateEnqueueVanishes((i, number))]);
+                }
+                if session.life == Life::Lost {
+                    actions.push(Action::Expire((i, number)));
+                }
             }
             if client.to_be_removed {
                 actions.push(Action::Remove(i));
             }
-            if client.session != Session::Live && client.runs() {
+            if client.loss().is_some() && client.runs() {
                 actions.push(Action::TellLoss(i));
-            }
-            if client.session == Session::Lost {
-                actions.push(Action::Expire(i));
             }
         }
     }
@@ -148,10 +163,7 @@ impl Lock {
                 actions.push(Action::Release(i));
             }
             if client.runs() {
-                actions.push(Action::Cancel(i));
-                if self.clients[i].1 {
-                    actions.push(Action::TimeOut(i));
-                }
+                actions.extend([Action::Cancel(i), Action::TimeOut(i)]);
             }
             if matches!(client.doing, Doing::Watching(_)) {
                 actions.push(Action::WakeForNothing(i));
@@ -166,14 +178,15 @@ impl Lock {
         for (i, client) in world.clients.iter().enumerate() {
             match &client.doing {
                 Doing::Asking(_, Some(_)) => actions.push(Action::LoseAnswer(i)),
+                Doing::Opening => actions.push(Action::Refuse(i)),
                 Doing::Asking(_, None) => actions.extend([Action::LoseRequest(i), Action::Refuse(i)]),
                 Doing::Watching(_) if self.meddling => actions.push(Action::Meddle(i)),
                 _ => {}
             }
-            if client.session == Session::Live && (client.runs() || client.doing == Doing::Holding) {
+            if client.has_place && client.life() == Some(Life::Live) && client.doing != Doing::Over {
                 actions.push(Action::LoseLease(i));
                 if self.bug == Bug::ExpiresTooEarly {
-                    actions.push(Action::Expire(i));
+                    actions.push(Action::Expire(world.owner(i)));
                 }
             }
         }
@@ -191,6 +204,10 @@ impl Lock {
                 let next = world.clients[i].attempt.begin();
                 self.follow(world, i, next);
             }
+            Action::Open(i) => {
+                let event = world.clients[i].open();
+                self.on(world, i, event);
+            }
             Action::Execute(i) => {
                 if let Doing::Asking(request, _) = world.clients[i].doing {
                     let answer = self.execute(world, i, request);
@@ -204,27 +221,30 @@ impl Lock {
             Action::Wake(i) | Action::WakeForNothing(i) | Action::Resume(i) => {
                 self.on(world, i, Event::Woken)
             }
-            Action::LateEnqueue(i) => {
-                world.clients[i].late_enqueue = false;
-                if world.clients[i].session != Session::Ended {
-                    self.append(world, i);
+            Action::LateEnqueue(owner) => {
+                let session = world.session(owner);
+                session.late_enqueue = false;
+                if session.life != Life::Ended {
+                    self.append(world, owner);
                 }
             }
-            Action::LateEnqueueVanishes(i) => world.clients[i].late_enqueue = false,
+            Action::LateEnqueueVanishes(owner) => world.session(owner).late_enqueue = false,
             Action::Remove(i) => {
-                remove(world, i);
+                let owner = world.owner(i);
+                remove(world, owner);
                 world.clients[i].to_be_removed = false;
-                world.clients[i].late_enqueue &= self.bug == Bug::RemovalIsNotFinal;
+                world.session(owner).late_enqueue &= self.bug == Bug::RemovalIsNotFinal;
             }
             Action::TellLoss(i) => {
                 world.clients[i].abandon();
-                self.on(world, i, Event::SessionLost);
+                self.on(world, i, Event::Woken);
             }
-            Action::Expire(i) => {
-                world.queue.retain(|queued| queued.client != i);
-                world.clients[i].late_enqueue = false;
-                if world.clients[i].session == Session::Lost {
-                    world.clients[i].session = Session::Ended;
+            Action::Expire(owner) => {
+                world.queue.retain(|queued| queued.owner != owner);
+                let session = world.session(owner);
+                session.late_enqueue = false;
+                if session.life == Life::Lost {
+                    session.life = Life::Ended;
                 }
             }
             Action::Release(i) => {
@@ -255,9 +275,13 @@ impl Lock {
             Action::Refuse(i) => {
                 self.on(world, i, failed(ErrorKind::PermissionDenied));
             }
-            Action::LoseLease(i) => world.clients[i].session = Session::Lost,
+            Action::LoseLease(i) => {
+                let owner = world.owner(i);
+                world.session(owner).life = Life::Lost;
+            }
             Action::Meddle(i) => {
-                remove(world, i);
+                let owner = world.owner(i);
+                remove(world, owner);
                 world.clients[i].meddled = true;
             }
             _ => unreachable!("{action:?} is no fault"),
@@ -265,17 +289,23 @@ impl Lock {
     }
 
     fn on(&self, world: &mut World, i: usize, event: Event) {
-        let next = world.clients[i].attempt.on(event);
+        let client = &mut world.clients[i];
+        let blind = self.bug == Bug::GrantsWithALostLease && matches!(event, Event::Stands(_));
+        let loss = client.loss().filter(|_| !blind);
+        let next = client.attempt.on(event, loss);
+        // As in the library: whoever goes on after a loss has no place any more.
+        client.has_place &= loss.is_none() || !matches!(next, Next::Do(_));
         self.follow(world, i, next);
     }
 
     fn follow(&self, world: &mut World, i: usize, next: Next) {
         let doing = match next {
+            Next::Do(Step::Open) => Doing::Opening,
             Next::Do(Step::Enqueue) => Doing::Asking(Request::Enqueue, None),
             Next::Do(Step::Look) => Doing::Asking(Request::Look, None),
             Next::Do(Step::Pause) => Doing::Pausing,
             Next::Do(Step::Watch { wake, .. }) => Doing::Watching(self.watched(world, &wake)),
-            Next::Grant => return self.grant(world, i),
+            Next::Grant => return grant(world, i),
             Next::End(end) => {
                 assert!(!matches!(end, End::LimitMismatch { .. }), "all agree on the limit");
                 Doing::Over
@@ -286,27 +316,14 @@ impl Lock {
         client.doing = doing;
     }
 
-    fn watched(&self, world: &World, wake: &[EntryId]) -> Vec<usize> {
-        let mut wake: Vec<usize> = wake.iter().map(client_of).collect();
+    fn watched(&self, world: &World, wake: &[EntryId]) -> Vec<Owner> {
+        let mut wake: Vec<Owner> = wake.iter().map(owner_of).collect();
         match self.bug {
             Bug::WatchesOnlyOne => wake.truncate(1),
             Bug::WatchMissesThePast => wake.retain(|other| !gone(world, *other)),
             _ => {}
         }
         wake
-    }
-
-    /// A session that was lost while the answer was under way grants nothing.
-    fn grant(&self, world: &mut World, i: usize) {
-        let client = &mut world.clients[i];
-        if client.session != Session::Live {
-            client.doing = Doing::Over;
-            return;
-        }
-        client.doing = Doing::Holding;
-        let token = client.token.expect("a grant comes after an answer with a token");
-        world.overtaken |= token < world.granted;
-        world.granted = world.granted.max(token);
     }
 
     fn cancel(&self, client: &mut Client) {
@@ -320,16 +337,36 @@ impl Lock {
     pub(super) fn valid<'w>(&'w self, world: &'w World) -> impl Iterator<Item = usize> + 'w {
         let clients = world.clients.iter().enumerate();
         clients
-            .filter(|(_, client)| client.doing == Doing::Holding && client.session == Session::Live)
+            .filter(|(_, client)| client.doing == Doing::Holding && client.loss().is_none())
             .map(|(i, _)| i)
     }
 }
 
-pub(super) fn gone(world: &World, client: usize) -> bool {
-    world.queue.iter().all(|queued| queued.client != client)
+impl World {
+    /// Who owns an entry that this client makes now.
+    pub(super) fn owner(&self, client: usize) -> Owner {
+        (client, self.clients[client].current())
+    }
+
+    fn session(&mut self, (client, session): Owner) -> &mut Session {
+        &mut self.clients[client].sessions[session]
+    }
 }
 
-fn remove(world: &mut World, client: usize) {
-    let position = world.queue.iter().position(|queued| queued.client == client);
+fn grant(world: &mut World, i: usize) {
+    let client = &mut world.clients[i];
+    client.doing = Doing::Holding;
+    client.granted_too_late = client.loss().is_some();
+    let token = client.token.expect("a grant comes after an answer with a token");
+    world.overtaken |= token < world.granted;
+    world.granted = world.granted.max(token);
+}
+
+pub(super) fn gone(world: &World, owner: Owner) -> bool {
+    world.queue.iter().all(|queued| queued.owner != owner)
+}
+
+fn remove(world: &mut World, owner: Owner) {
+    let position = world.queue.iter().position(|queued| queued.owner == owner);
     position.map(|position| world.queue.remove(position));
 }

@@ -1,0 +1,197 @@
+//! Waits that keep their word, whatever happens to servers and sessions.
+
+mod fixture;
+
+use std::time::Duration;
+
+use fixture::{GRANTED, LONG, PLACE, Server, exclusive, service, soon, warnings};
+use lockcore::{AcquireOptions, DistributedLock, DistributedLockExt, ErrorKind, LockService, Wait};
+use tokio::time::{Instant, sleep};
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// What the end of a wait may take.
+const SETTLED: Duration = Duration::from_millis(500);
+/// The server has none of its own.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_outlasts_an_outage() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    server.mood().fails = Some(ErrorKind::Unreachable);
+    let waiting = tokio::spawn(async move { lock.acquire().await });
+    sleep(LONG).await;
+    assert!(!waiting.is_finished());
+    server.mood().fails = None;
+    drop(soon("it is granted", waiting).await.unwrap().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_outlasts_servers_that_open_no_session() {
+    let server = Server::new(Some(GRANTED));
+    let (_locks, lock) = exclusive(&server).await;
+    sleep(GRANTED).await;
+    server.mood().refuses_sessions = Some(ErrorKind::Unreachable);
+    let waiting = tokio::spawn(async move { lock.acquire().await });
+    sleep(LONG).await;
+    assert!(!waiting.is_finished());
+    server.mood().refuses_sessions = None;
+    assert!(soon("it is granted", waiting).await.unwrap().unwrap().is_valid());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_whose_session_is_lost_goes_on_behind_all_others() {
+    let server = Server::new(None);
+    let (_first, holder) = exclusive(&server).await;
+    let guard = holder.acquire().await.unwrap();
+    // Its session is not renewed.
+    let brief = server.granting(Some(GRANTED));
+    let (_second, unlucky) = exclusive(&brief).await;
+    let (_third, lucky) = exclusive(&server).await;
+    let (queued_again, said) = warnings(async {
+        let unlucky = tokio::spawn(async move { unlucky.acquire().await });
+        server.until_entries(2).await;
+        let before = server.entries();
+        let lucky = tokio::spawn(async move { lucky.acquire().await });
+        server.until_entries(3).await;
+        // The lost entry goes, a new one comes.
+        let come = async {
+            while server.entries().len() != 3 || server.entries()[1] == before[1] {
+                sleep(SETTLED).await
+            }
+        };
+        soon("it is queued again", come).await;
+        (unlucky, lucky)
+    })
+    .await;
+    assert_eq!(said.matches("session lost while waiting").count(), 1, "{said}");
+    drop(guard);
+    let (unlucky, lucky) = queued_again;
+    let first = soon("whoever kept the place is first", lucky).await.unwrap().unwrap();
+    assert!(!unlucky.is_finished());
+    let token = first.fencing_token();
+    drop(first);
+    assert!(soon("then the other", unlucky).await.unwrap().unwrap().fencing_token() > token);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_with_its_session_for_those_to_whom_their_place_matters() {
+    let server = Server::new(Some(GRANTED));
+    let (_locks, lock) = exclusive(&server).await;
+    let (_others, other) = exclusive(&server.granting(None)).await;
+    let _guard = other.acquire().await.unwrap();
+    let options = AcquireOptions::new().with_requeue(false);
+    let error = soon("it ends", lock.acquire_with(&options)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SessionLost);
+    soon("only the holder is left", server.until_entries(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waiting_cannot_cure_ends_a_wait() {
+    for refuses in [ErrorKind::PermissionDenied, ErrorKind::InvalidConfig] {
+        let server = Server::new(Some(GRANTED));
+        let (_locks, lock) = exclusive(&server).await;
+        server.mood().fails = Some(refuses);
+        assert_eq!(soon("it ends", lock.acquire()).await.unwrap_err().kind(), refuses);
+        server.mood().fails = None;
+        sleep(GRANTED).await;
+        server.mood().refuses_sessions = Some(refuses);
+        assert_eq!(soon("it ends", lock.acquire()).await.unwrap_err().kind(), refuses);
+    }
+}
+
+/// Runs an acquisition, and says how long it took.
+async fn timed(lock: &dyn DistributedLock, wait: Wait) -> (Option<ErrorKind>, Duration) {
+    let start = Instant::now();
+    let result = soon("it ends", lock.acquire_with(&AcquireOptions::new().with_wait(wait))).await;
+    match &result {
+        Ok(got) => assert!(got.is_none(), "{got:?}"),
+        Err(error) => assert!(error.to_string().contains(PLACE), "{error}"),
+    }
+    (result.err().map(|error| error.kind()), start.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_is_kept_to_the_end_and_the_server_is_named() {
+    for (requests, sessions) in [(true, false), (false, true), (true, true)] {
+        let server = Server::new(Some(GRANTED));
+        let (_locks, lock) = exclusive(&server).await;
+        if sessions {
+            sleep(GRANTED).await;
+            server.mood().refuses_sessions = Some(ErrorKind::Unreachable);
+        }
+        server.mood().fails = Some(ErrorKind::Unreachable).filter(|_| requests);
+        let (kind, elapsed) = timed(&*lock, Wait::For(LIMIT)).await;
+        assert_eq!(kind, Some(ErrorKind::Unreachable), "{requests} {sessions}");
+        assert!((LIMIT..=LIMIT + SETTLED).contains(&elapsed), "{requests} {sessions}: {elapsed:?}");
+    }
+}
+
+/// It was in the queue when it was last heard of: others are first, as far as is known.
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_was_heard_of_is_not_in_time_although_the_server_is_gone() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let _guard = lock.acquire().await.unwrap();
+    let gone = async {
+        server.until_entries(2).await;
+        sleep(SETTLED).await;
+        server.mood().fails = Some(ErrorKind::Unreachable);
+    };
+    let ((kind, elapsed), ()) = tokio::join!(timed(&*lock, Wait::For(LIMIT)), gone);
+    assert_eq!(kind, None);
+    assert!((LIMIT..=LIMIT + SETTLED).contains(&elapsed), "{elapsed:?}");
+}
+
+/// The answer to the removal tells that the server is there.
+#[tokio::test(start_paused = true)]
+async fn a_limit_shorter_than_an_answer_takes_is_no_outage() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let _guard = lock.acquire().await.unwrap();
+    for nanoseconds in 1..50 {
+        let wait = Wait::For(Duration::from_nanos(nanoseconds));
+        assert_eq!(timed(&*lock, wait).await.0, None, "{wait:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_that_is_not_answered_ends_with_the_connect_timeout() {
+    for (requests, sessions) in [(true, false), (false, true)] {
+        let server = Server::new(Some(GRANTED));
+        let (_locks, lock) = exclusive(&server).await;
+        if sessions {
+            sleep(GRANTED).await;
+            server.mood().refuses_sessions = Some(ErrorKind::Unreachable);
+        }
+        server.mood().fails = Some(ErrorKind::Unreachable).filter(|_| requests);
+        let (kind, elapsed) = timed(&*lock, Wait::Never).await;
+        assert_eq!((kind, elapsed), (Some(ErrorKind::Unreachable), CONNECT_TIMEOUT), "{requests} {sessions}");
+        (server.mood().fails, server.mood().refuses_sessions) = (None, None);
+        soon("the entry goes", server.until_entries(0)).await;
+    }
+}
+
+/// One that holds the door of new sessions back does not answer at all.
+#[tokio::test(start_paused = true)]
+async fn a_try_ends_although_nothing_fails() {
+    let server = Server::new(Some(GRANTED));
+    let (_locks, lock) = exclusive(&server).await;
+    sleep(GRANTED).await;
+    let _door = server.doors().acquire().await.unwrap();
+    assert_eq!(timed(&*lock, Wait::Never).await, (Some(ErrorKind::Unreachable), CONNECT_TIMEOUT));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_outlasts_a_short_disconnect() {
+    let server = Server::new(None);
+    let locks = service(&server).await;
+    let lock = locks.exclusive("a").unwrap();
+    server.mood().fails = Some(ErrorKind::Unreachable);
+    let healed = async {
+        sleep(CONNECT_TIMEOUT / 2).await;
+        server.mood().fails = None;
+    };
+    let (tried, ()) = tokio::join!(lock.try_acquire(), healed);
+    assert!(tried.unwrap().is_some());
+}

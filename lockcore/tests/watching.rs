@@ -1,0 +1,149 @@
+//! What the session does by itself, on its own runtime: it watches over what is held, and removes what was dropped.
+
+mod fixture;
+
+use std::time::Duration;
+
+use fixture::{GRANTED, LONG, Server, exclusive, service, soon, warnings};
+use lockcore::{DistributedLockExt, ErrorKind, LockService, Loss, Released};
+use tokio::time::sleep;
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_entry_is_noticed_by_itself() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let guard = lock.acquire().await.unwrap();
+    server.wipe();
+    assert_eq!(soon("the loss is told", guard.lost()).await, Loss::Removed);
+    assert!(!guard.is_valid());
+}
+
+/// The entry goes with the session: the session is what was lost.
+#[tokio::test(start_paused = true)]
+async fn the_reason_of_a_loss_does_not_change() {
+    let server = Server::new(Some(GRANTED));
+    let (_locks, lock) = exclusive(&server).await;
+    let guard = lock.acquire().await.unwrap();
+    assert_eq!(guard.lost().await, Loss::Deadline);
+    server.wipe();
+    sleep(LONG).await;
+    assert_eq!(guard.loss_signal().loss(), Some(Loss::Deadline));
+}
+
+/// As when it was acquired on a runtime of a test, or of one request, that has ended since.
+#[test]
+fn a_removal_is_noticed_although_the_runtime_that_acquired_is_gone() {
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let server = Server::new(None);
+    let first = runtime();
+    let (_locks, lock) = first.block_on(exclusive(&server));
+    let guard = runtime().block_on(lock.acquire()).unwrap();
+    server.wipe();
+    assert_eq!(first.block_on(soon("the loss is told", guard.lost())), Loss::Removed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_given_back_is_no_loss() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    for hold in [Duration::ZERO, Duration::from_secs(5)] {
+        let guard = lock.acquire().await.unwrap();
+        let signal = guard.loss_signal();
+        sleep(hold).await;
+        assert_eq!(guard.release().await.unwrap(), Released::Held);
+        sleep(LONG).await;
+        assert_eq!(signal.loss(), None, "after {hold:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn short_holds_are_not_watched() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    for _ in 0..100 {
+        let guard = lock.acquire().await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(guard.release().await.unwrap(), Released::Held);
+    }
+    assert_eq!((server.watches(), server.lists()), (0, 0));
+}
+
+/// Each would list all the others.
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_long_sets_his_watch_again_and_lists_nothing() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let (holder, waiter) = (lock.clone(), lock);
+    let guard = holder.acquire().await.unwrap();
+    let waiting = tokio::spawn(async move { waiter.acquire().await });
+    server.until_entries(2).await;
+    sleep(LONG).await;
+    assert_eq!(server.lists(), 0);
+    assert!(server.watches() > 200, "{} watches of two entries in an hour", server.watches());
+    drop(guard);
+    drop(soon("it is granted", waiting).await.unwrap().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_whose_entry_is_removed_is_told_before_its_turn() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let waiter = lock.clone();
+    let _guard = lock.acquire().await.unwrap();
+    let waiting = tokio::spawn(async move { waiter.acquire().await });
+    server.until_entries(2).await;
+    server.remove(&server.entries()[1]);
+    let error = soon("the wait ends", waiting).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EntryRemoved);
+}
+
+/// A whole window of removals that are refused must not stop the others.
+#[tokio::test(start_paused = true)]
+async fn removals_that_are_refused_do_not_hold_up_the_others() {
+    let server = Server::new(None);
+    let locks = service(&server).await;
+    server.mood().keeps.insert("kept".parse().unwrap());
+    let kept = locks.shared("kept").unwrap();
+    for _ in 0..200 {
+        drop(kept.acquire().await.unwrap());
+    }
+    let other = locks.exclusive("other").unwrap();
+    drop(other.acquire().await.unwrap());
+    soon("the other lock is given back", server.until_entries(200)).await;
+    server.mood().keeps.clear();
+    soon("the rest is, too", server.until_entries(0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_nobody_uses_ends_although_a_removal_is_refused() {
+    let server = Server::new(None);
+    let (locks, lock) = exclusive(&server).await;
+    server.mood().keeps.insert("a".parse().unwrap());
+    let (_, said) = warnings(async {
+        drop(lock.acquire().await.unwrap());
+        sleep(LONG).await;
+    })
+    .await;
+    assert_eq!(said.matches("cannot be removed").count(), 1, "{said}");
+    assert_eq!(server.entries().len(), 1);
+    drop((locks, lock));
+    soon("the session ends, and its entry with it", server.until_entries(0)).await;
+}
+
+/// The entry goes with the session: there is nothing to warn of.
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_comes_too_late_for_its_session_is_no_trouble() {
+    let server = Server::new(Some(GRANTED));
+    let locks = service(&server).await;
+    let lock = locks.exclusive("a").unwrap();
+    let guard = lock.acquire().await.unwrap();
+    server.mood().fails = Some(ErrorKind::Backend);
+    let (_, said) = warnings(async {
+        locks.close().await.unwrap();
+        drop(guard);
+        sleep(LONG).await;
+    })
+    .await;
+    assert_eq!(said, "");
+}
