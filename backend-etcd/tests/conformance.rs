@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use async_trait::async_trait;
 use backend_etcd::{EtcdFactory, SCHEME};
-use conformance::server::Etcd;
+use conformance::server::{Etcd, ServerKind};
 use conformance::{Operator, UrlFixture};
 use etcd_client::{Client, DeleteOptions};
 use lockcore::{EntryId, ErrorKind, LockKey, Registry, Result};
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         let url = format!("{SCHEME}://{}/conformance?session_timeout=3s", server.address());
         let shell = Shell { address: server.address().to_owned() };
         let fixture = UrlFixture::new(registry, &url)?.with_operator(shell).with_server(server);
+        let fixture = fixture.with_servers(ServerKind::Etcd);
         Ok::<_, Box<dyn Error>>(fixture)
     })
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use async_trait::async_trait;
 use backend_redis::{RedisFactory, SCHEMES};
-use conformance::server::Redis;
+use conformance::server::{Redis, ServerKind};
 use conformance::{Operator, UrlFixture};
 use lockcore::{EntryId, ErrorKind, LockKey, Registry, Result};
 use redis::AsyncCommands;
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         let base = format!("redis://{}/0", server.address());
         let url = format!("{base}?session_timeout=3s&prefix=conformance:");
         let fixture = UrlFixture::new(registry, &url)?.with_operator(Cli { url: base }).with_server(server);
+        let fixture = fixture.with_servers(ServerKind::Redis);
         Ok::<_, Box<dyn Error>>(fixture)
     })
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use async_trait::async_trait;
 use backend_zookeeper::{SCHEME, ZooKeeperFactory};
-use conformance::server::ZooKeeper;
+use conformance::server::{ServerKind, ZooKeeper};
 use conformance::{Operator, UrlFixture};
 use lockcore::{EntryId, ErrorKind, LockKey, Registry, Result};
 use tokio::runtime::Runtime;
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         let url = format!("{SCHEME}://{}/conformance?session_timeout=3s", server.address());
         let shell = Shell { address: server.address().to_owned() };
         let fixture = UrlFixture::new(registry, &url)?.with_operator(shell).with_server(server);
+        let fixture = fixture.with_servers(ServerKind::ZooKeeper);
         Ok::<_, Box<dyn Error>>(fixture)
     })
 }

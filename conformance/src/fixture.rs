@@ -1,11 +1,12 @@
 //! What the suite needs of a backend.
 
 use std::fmt::Debug;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lockcore::{EntryId, LockKey, LockService, Result};
+use lockcore::{EntryId, Error, ErrorKind, LockKey, LockService, Result};
 
 use crate::process::Holder;
 
@@ -38,12 +39,22 @@ pub trait Fixture: Debug + Send + Sync + 'static {
         None
     }
 
+    /// Who can start servers that a trial may kill.
+    fn servers(&self) -> Option<&dyn Servers> {
+        None
+    }
+
+    /// Another client, of such a server.
+    async fn client_at(&self, address: &str) -> Result<Arc<dyn LockService>> {
+        Err(Error::new(ErrorKind::InvalidInput, format!("the fixture has no client for {address}")))
+    }
+
     /// The runtime that a trial runs on: by default tokio's, with two threads.
     ///
     /// # Errors
     ///
     /// If the operating system refuses it.
-    fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
+    fn runtime(&self) -> io::Result<tokio::runtime::Runtime> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
     }
 }
@@ -65,6 +76,24 @@ pub trait Network: Debug + Send + Sync {
     fn mute(&self);
     /// Everything passes again. Replies that were kept back are lost.
     fn heal(&self);
+}
+
+/// Who can start servers that a trial may kill.
+#[async_trait(?Send)]
+pub trait Servers: Debug + Send + Sync {
+    /// Starts one.
+    async fn start(&self) -> io::Result<Box<dyn Mortal>>;
+}
+
+/// A server that can be killed and started again.
+#[async_trait(?Send)]
+pub trait Mortal: Debug + Send + Sync {
+    /// Where clients connect to: `host:port`.
+    fn address(&self) -> &str;
+    /// Kills it with SIGKILL.
+    fn kill(&self) -> io::Result<()>;
+    /// Starts it again at the same address, with what it has on disk, and waits until it serves.
+    async fn restart(&self) -> io::Result<()>;
 }
 
 /// Somebody with access to the server's data.

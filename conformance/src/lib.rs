@@ -28,7 +28,7 @@ mod trials;
 mod url_fixture;
 
 pub use context::{Context, Failure};
-pub use fixture::{Client, Fixture, Network, Operator};
+pub use fixture::{Client, Fixture, Mortal, Network, Operator, Servers};
 pub use process::{Holder, serve_as_holder};
 pub use suite::{Needs, Outcome, Trial, main, trials};
 pub use url_fixture::UrlFixture;

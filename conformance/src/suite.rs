@@ -27,6 +27,8 @@ pub enum Needs {
     Processes,
     /// Other processes, of which the server does not hear for longer than it keeps a session.
     Expiry,
+    /// Servers of the trial's own, which it kills and starts again.
+    Servers,
 }
 
 impl Needs {
@@ -40,7 +42,13 @@ impl Needs {
             Needs::Processes if fixture.holder().is_none() => Some("no other process can reach the service"),
             Needs::Expiry if fixture.holder().is_none() => Some("no other process can reach the service"),
             Needs::Expiry if !fixture.sessions_expire() => Some("a session lasts as long as its process"),
-            Needs::Clients | Needs::Network | Needs::Operator | Needs::Processes | Needs::Expiry => None,
+            Needs::Servers if fixture.servers().is_none() => Some("no server can be started"),
+            Needs::Clients
+            | Needs::Network
+            | Needs::Operator
+            | Needs::Processes
+            | Needs::Expiry
+            | Needs::Servers => None,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! A fixture for any service that a URL can name.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lockcore::{Capabilities, Clocks, Error, ErrorKind, LockUrl, Registry, Result};
+use lockcore::{Capabilities, Clocks, Error, ErrorKind, LockService, LockUrl, Registry, Result};
 
-use crate::fixture::{Client, Fixture, Network, Operator};
+use crate::fixture::{Client, Fixture, Network, Operator, Servers};
 use crate::process::Holder;
 use crate::proxy::Proxy;
 
@@ -20,6 +21,7 @@ pub struct UrlFixture {
     capabilities: Capabilities,
     holder: Holder,
     operator: Option<Box<dyn Operator>>,
+    servers: Option<Box<dyn Servers>>,
     #[expect(dead_code, reason = "what matters is when it is dropped")]
     server: Box<dyn Debug + Send + Sync>,
 }
@@ -50,6 +52,7 @@ impl UrlFixture {
             capabilities,
             holder,
             operator: None,
+            servers: None,
             server: Box::new(()),
         })
     }
@@ -64,6 +67,12 @@ impl UrlFixture {
     #[must_use]
     pub fn with_operator(self, operator: impl Operator + 'static) -> Self {
         Self { operator: Some(Box::new(operator)), ..self }
+    }
+
+    /// Lets trials start servers of their own, in whose URL all but the host is as in this one.
+    #[must_use]
+    pub fn with_servers(self, servers: impl Servers + 'static) -> Self {
+        Self { servers: Some(Box::new(servers)), ..self }
     }
 
     /// The only host of the URL, if it has one, with its port.
@@ -106,6 +115,14 @@ impl Fixture for UrlFixture {
 
     fn operator(&self) -> Option<&dyn Operator> {
         self.operator.as_deref()
+    }
+
+    fn servers(&self) -> Option<&dyn Servers> {
+        self.servers.as_deref()
+    }
+
+    async fn client_at(&self, address: &str) -> Result<Arc<dyn LockService>> {
+        self.registry.connect_url(self.url.clone().with_hosts(vec![address.to_owned()])).await
     }
 
     fn holder(&self) -> Option<&Holder> {

@@ -10,7 +10,7 @@ use conformance::{Client, Fixture, Network, Outcome, trials};
 use lockcore::queue::{QueueLocks, Standing, standing};
 use lockcore::session::{Clock, Lease};
 use lockcore::{
-    Capabilities, Enqueued, Entry, EntryDetails, EntryId, EntryKind, FencingToken, LockKey, LockName,
+    Capabilities, Enqueued, Entry, EntryDetails, EntryId, EntryKind, Error, FencingToken, LockKey, LockName,
     QueueBackend, QueueSession, Removed, Result, Revision, Snapshot,
 };
 
@@ -29,6 +29,7 @@ enum Mistake {
     ConfusesNames,
     IgnoresLimits,
     EnqueuesAgainAfterALostReply,
+    TakesAnOutageForTheEnd,
 }
 
 #[derive(Debug)]
@@ -57,7 +58,8 @@ impl QueueBackend for Driver {
     async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
         let clock = Clock::tokio();
         let carefree = Lease::new(clock, None, clock.now());
-        let honest = self.client.open_session().await?;
+        let taken = |error: Error| error.with_retryable(self.mistake != Mistake::TakesAnOutageForTheEnd);
+        let honest = self.client.open_session().await.map_err(taken)?;
         Ok(Arc::new(Session { honest, mistake: self.mistake, carefree }))
     }
 }
@@ -287,4 +289,9 @@ fn ignoring_limits_fails() {
 #[test]
 fn enqueueing_again_after_a_lost_reply_fails() {
     fails(Mistake::EnqueuesAgainAfterALostReply, "disconnect/a_lost_reply_to_the_enqueue_leaves_one_entry");
+}
+
+#[test]
+fn taking_an_outage_for_the_end_fails() {
+    fails(Mistake::TakesAnOutageForTheEnd, "outage/a_wait_that_begins_while_cut_off_goes_on");
 }

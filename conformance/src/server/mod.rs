@@ -2,12 +2,14 @@
 
 mod control;
 mod etcd;
+mod mortal;
 mod process;
 mod redis;
 mod zookeeper;
 
 pub use control::Server;
 pub use etcd::{Etcd, EtcdCluster};
+pub use mortal::ServerKind;
 pub use redis::{Redis, RedisCluster, RedisSentinel};
 pub use zookeeper::{Ensemble, ZooKeeper};
 

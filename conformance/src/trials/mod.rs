@@ -12,6 +12,7 @@ mod fencing;
 mod loss;
 mod names;
 mod operator;
+mod outage;
 mod processes;
 mod release;
 mod semaphore;
@@ -36,6 +37,7 @@ pub(crate) const ALL: &[&[Trial]] = &[
     fencing::TRIALS,
     loss::TRIALS,
     disconnect::TRIALS,
+    outage::TRIALS,
     operator::TRIALS,
     names::TRIALS,
     view::TRIALS,
