@@ -169,6 +169,73 @@ async fn a_guard_whose_entry_is_found_missing_is_not_valid_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_release_that_finds_nothing_tells_of_the_loss() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let guard = lock.acquire().await.unwrap();
+    server.wipe();
+    assert_eq!(guard.release().await.unwrap(), Released::Lost(Loss::Removed));
+    let work = lock.with(|_| async { server.wipe() });
+    assert_eq!(work.await.unwrap_err().kind(), ErrorKind::EntryRemoved);
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_to_a_server_that_is_silent_end_with_the_session() {
+    let server = Server::new(Some(GRANTED));
+    let (locks, lock) = exclusive(&server).await;
+    let guard = lock.acquire().await.unwrap();
+    server.mood().silent = true;
+    let lost = |kind| assert_eq!(kind, ErrorKind::SessionLost);
+    let (verified, released, listed) = tokio::join!(
+        soon("it cannot be verified", guard.verify()),
+        soon("the release ends", async { lock.queue().await }),
+        soon("the list ends", locks.names()),
+    );
+    lost(verified.unwrap_err().kind());
+    lost(released.unwrap_err().kind());
+    lost(listed.unwrap_err().kind());
+    assert_eq!(soon("the release ends", guard.release()).await.unwrap(), Released::Lost(Loss::Deadline));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_out_of_reach_ends_with_the_session() {
+    for (silent, fails) in [(true, None), (false, Some(ErrorKind::Unreachable))] {
+        let server = Server::new(Some(GRANTED));
+        let (_locks, lock) = exclusive(&server).await;
+        let guard = lock.acquire().await.unwrap();
+        (server.mood().silent, server.mood().fails) = (silent, fails);
+        let released = soon("the release ends", guard.release()).await.unwrap();
+        assert_eq!(released, Released::Lost(Loss::Deadline), "{fails:?}");
+    }
+}
+
+/// Both are ready when the work looks at the clock the next time.
+#[tokio::test(start_paused = true)]
+async fn work_that_ends_together_with_its_lock_is_not_protected() {
+    let server = Server::new(Some(GRANTED));
+    let (_locks, lock) = exclusive(&server).await;
+    let guard = lock.acquire().await.unwrap();
+    let protected = guard.protect(async { tokio::time::advance(GRANTED).await });
+    assert_eq!(protected.await.unwrap_err().kind(), ErrorKind::SessionLost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_opens_after_the_close_is_closed() {
+    let server = Server::new(Some(GRANTED));
+    let (locks, lock) = exclusive(&server).await;
+    lock.acquire().await.unwrap().lost().await;
+    let door = server.doors().acquire().await.unwrap();
+    let waiting = tokio::spawn(async move { lock.acquire().await });
+    sleep(GRANTED).await;
+    assert_eq!(server.sessions(), 0);
+    locks.close().await.unwrap();
+    drop(door);
+    assert_eq!(soon("the wait ends", waiting).await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    sleep(LONG).await;
+    assert_eq!(server.sessions(), 0, "a session is left open");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_grant_without_end_has_no_deadline() {
     for granted in [None, Some(Duration::MAX)] {
         let (_locks, lock) = exclusive(&Server::new(granted)).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fixture::{GRANTED, LONG, Server, exclusive, service, soon, warnings};
 use lockcore::{DistributedLockExt, ErrorKind, LockService, Loss, Released};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 #[tokio::test(start_paused = true)]
 async fn a_removed_entry_is_noticed_by_itself() {
@@ -28,6 +28,35 @@ async fn the_reason_of_a_loss_does_not_change() {
     server.wipe();
     sleep(LONG).await;
     assert_eq!(guard.loss_signal().loss(), Some(Loss::Deadline));
+}
+
+/// By the server, not by looking again.
+#[tokio::test(start_paused = true)]
+async fn a_removal_is_told_at_once_also_later() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let guard = lock.acquire().await.unwrap();
+    sleep(Duration::from_secs(100)).await;
+    let start = Instant::now();
+    server.wipe();
+    assert_eq!(soon("the loss is told", guard.lost()).await, Loss::Removed);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(guard.deadline(), Some(Instant::now()), "it is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn wake_ups_that_are_lost_are_made_up_for() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    server.mood().wakes_nobody = true;
+    let guard = lock.acquire().await.unwrap();
+    let waiting = tokio::spawn(async move { lock.acquire().await });
+    server.until_entries(2).await;
+    assert_eq!(guard.release().await.unwrap(), Released::Held);
+    let next = soon("it is granted", waiting).await.unwrap().unwrap();
+    sleep(Duration::from_secs(100)).await;
+    server.wipe();
+    assert_eq!(soon("the loss is told", next.lost()).await, Loss::Removed);
 }
 
 /// As when it was acquired on a runtime of a test, or of one request, that has ended since.
