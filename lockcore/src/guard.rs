@@ -175,11 +175,13 @@ impl LockGuard {
     ///
     /// Dropping it drops the future; the guard is not touched.
     pub async fn protect<F: Future>(&self, future: F) -> Result<F::Output> {
-        tokio::select! {
+        let (loss, output) = tokio::select! {
             biased;
-            loss = self.lost() => Err(Error::lost(loss)),
-            output = future => Ok(output),
-        }
+            loss = self.lost() => return Err(Error::lost(loss)),
+            // Its last step may have taken until after the loss.
+            output = future => (self.hold.loss_signal().loss(), output),
+        };
+        loss.map_or(Ok(output), |loss| Err(Error::lost(loss)))
     }
 
     /// Gives the lock back, and says whether it was held without a gap until then. Never touches anybody else's

@@ -209,14 +209,17 @@ async fn a_release_out_of_reach_ends_with_the_session() {
     }
 }
 
-/// Both are ready when the work looks at the clock the next time.
 #[tokio::test(start_paused = true)]
-async fn work_that_ends_together_with_its_lock_is_not_protected() {
+async fn work_whose_last_step_outlasts_the_lock_was_not_protected() {
     let server = Server::new(Some(GRANTED));
     let (_locks, lock) = exclusive(&server).await;
     let guard = lock.acquire().await.unwrap();
-    let protected = guard.protect(async { tokio::time::advance(GRANTED).await });
-    assert_eq!(protected.await.unwrap_err().kind(), ErrorKind::SessionLost);
+    let blocks = std::future::poll_fn(|context| {
+        // The clock moves in the first poll.
+        let _ = std::pin::pin!(tokio::time::advance(GRANTED)).poll(context);
+        Poll::Ready(())
+    });
+    assert_eq!(guard.protect(blocks).await.unwrap_err().kind(), ErrorKind::SessionLost);
 }
 
 #[tokio::test(start_paused = true)]
@@ -275,4 +278,24 @@ fn a_service_outlives_the_runtime_it_was_opened_on() {
     let guard = runtime().block_on(async { soon("it is granted", lock.acquire()).await }).unwrap();
     assert_eq!(server.entries().len(), 1);
     drop((guard, locks));
+}
+
+#[test]
+fn a_session_whose_opening_broke_off_is_opened_anew() {
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let server = Server::new(Some(GRANTED));
+    let first = runtime();
+    let (_locks, lock) = first.block_on(exclusive(&server));
+    drop(first);
+    let opening = runtime();
+    opening.block_on(async {
+        let door = server.doors().acquire().await.unwrap();
+        let tried = lock.acquire_timeout(GRANTED).await;
+        assert!(tried.is_err(), "{tried:?}");
+        drop(door);
+    });
+    drop(opening);
+    let last = runtime();
+    assert!(last.block_on(async { soon("it is granted", lock.acquire()).await }).unwrap().is_valid());
 }

@@ -119,14 +119,16 @@ impl Attempt {
     /// What comes after this event. `loss` is what the lease of the session says once the event is known, so that
     /// nothing is granted with a lost session.
     pub fn on(&mut self, event: Event, loss: Option<Loss>) -> Next {
-        match (loss, event) {
-            (Some(loss), event) => self.lost(loss, event == Event::OutOfTime),
-            (None, Event::Opened) => self.enqueue(),
-            (None, Event::Stands(standing)) => self.stands(standing),
-            (None, Event::Woken) => self.repeat(),
-            (None, Event::Failed(Failure { retryable: true })) => Next::Do(Step::Pause),
-            (None, Event::Failed(Failure { retryable: false })) => Next::End(End::Failed),
-            (None, Event::OutOfTime) => Next::End(self.out_of_time()),
+        if let Some(loss) = loss {
+            return self.lost(loss);
+        }
+        match event {
+            Event::Opened => self.enqueue(),
+            Event::Stands(standing) => self.stands(standing),
+            Event::Woken => self.repeat(),
+            Event::Failed(Failure { retryable: true }) => Next::Do(Step::Pause),
+            Event::Failed(Failure { retryable: false }) => Next::End(End::Failed),
+            Event::OutOfTime => Next::End(self.out_of_time()),
         }
     }
 
@@ -163,13 +165,12 @@ impl Attempt {
     }
 
     /// The entry goes with its session. A pause comes first: a server may end each session as soon as it is opened.
-    fn lost(&mut self, loss: Loss, out_of_time: bool) -> Next {
+    fn lost(&mut self, loss: Loss) -> Next {
         self.residue = false;
         self.phase = Phase::Opening;
         match loss {
             Loss::Closed => Next::End(End::SessionLost(loss)),
             _ if !self.requeues => Next::End(End::SessionLost(loss)),
-            _ if out_of_time => Next::End(End::NotHeard),
             _ => Next::Do(Step::Pause),
         }
     }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::backend::{QueueSession, Removed};
 use crate::entry::{EntryId, LockKey};
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::queue::backoff::Backoff;
 use crate::session::{Lease, Loss};
 
@@ -26,22 +26,26 @@ const AT_ONCE: usize = 64;
 /// The janitor of one session: serves removals until the session is lost or nobody uses it any more, then closes
 /// it, whatever is left to be removed: that goes with the session. Meanwhile it lets the sentry work. If the janitor is
 /// gone with its runtime, so is whatever keeps the session alive: the session is lost then.
-pub(super) async fn tend(
+pub(super) fn tend(
     session: Arc<dyn QueueSession>,
     requests: UnboundedReceiver<Removal>,
     sentry: impl Future<Output = ()>,
-) {
-    let _abandoned = Abandoned(session.lease().clone());
-    tokio::select! {
-        () = serve(&*session, requests) => {}
-        () = sentry => {}
-        loss = session.lease().lost() => match loss {
-            Loss::Closed => {}
-            loss => tracing::warn!(%loss, "session lost"),
-        },
-    }
-    if let Err(error) = session.close().await {
-        tracing::debug!(%error, "the server was not told of the end of the session, it will expire");
+) -> impl Future<Output = ()> {
+    // Outside of the future, which its runtime may drop before it is polled for the first time.
+    let abandoned = Abandoned(session.lease().clone());
+    async move {
+        let _abandoned = abandoned;
+        tokio::select! {
+            () = serve(&*session, requests) => {}
+            () = sentry => {}
+            loss = session.lease().lost() => match loss {
+                Loss::Closed => {}
+                loss => tracing::warn!(%loss, "session lost"),
+            },
+        }
+        if let Err(error) = session.close().await {
+            tracing::debug!(%error, "the server was not told of the end of the session, it will expire");
+        }
     }
 }
 
@@ -72,7 +76,7 @@ async fn remove_for_certain(session: &dyn QueueSession, window: &Semaphore, Remo
     let mut backoff = Backoff::default();
     let mut warned = false;
     while let Err(error) = remove(session, window, &lock, &id).await {
-        if session.lease().loss().is_some() || error.kind() == ErrorKind::SessionLost {
+        if session.lease().loss().is_some() {
             // The entry goes with the session.
             return;
         }

@@ -147,7 +147,11 @@ impl Sessions {
             let opened = sessions.backend.open_session().await;
             sessions.opened(opened.map(|session| Arc::new(OpenSession::new(session))))
         });
-        let ended = |error| Error::new(ErrorKind::Backend, "opening a session broke off").with_source(error);
+        // Its runtime ended; the next who needs a session opens one on his own.
+        let ended = |error| {
+            let broke_off = Error::new(ErrorKind::Backend, "opening a session broke off");
+            broke_off.with_retryable(true).with_source(error)
+        };
         opening.map(move |opened| opened.unwrap_or_else(|error| Err(ended(error)))).boxed().shared()
     }
 
