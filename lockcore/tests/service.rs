@@ -232,8 +232,8 @@ async fn a_session_that_opens_after_the_close_is_closed() {
     sleep(GRANTED).await;
     assert_eq!(server.sessions(), 0);
     locks.close().await.unwrap();
-    drop(door);
     assert_eq!(soon("the wait ends", waiting).await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    drop(door);
     sleep(LONG).await;
     assert_eq!(server.sessions(), 0, "a session is left open");
 }

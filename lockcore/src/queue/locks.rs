@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use tokio::sync::watch;
 
 use crate::backend::QueueBackend;
 use crate::capabilities::Capabilities;
@@ -36,8 +37,9 @@ impl QueueLocks {
     /// When dropped, a session that was being opened ends by itself.
     pub async fn connect(backend: impl QueueBackend) -> Result<Self> {
         let first = Arc::new(OpenSession::new(backend.open_session().await?));
-        let state = State { last: first, opening: None, closed: false };
-        Ok(Self { sessions: Arc::new(Sessions { backend: Arc::new(backend), state: Mutex::new(state) }) })
+        let state = Mutex::new(State { last: first, opening: None });
+        let sessions = Sessions { backend: Arc::new(backend), state, closed: watch::Sender::new(false) };
+        Ok(Self { sessions: Arc::new(sessions) })
     }
 
     fn lock(&self, name: &str, kind: LockKind) -> Result<Arc<dyn DistributedLock>> {
@@ -80,7 +82,7 @@ impl LockService for QueueLocks {
     async fn close(&self) -> Result<()> {
         let last = {
             let mut state = self.sessions.lock();
-            state.closed = true;
+            self.sessions.closed.send_replace(true);
             state.opening = None;
             state.last.clone()
         };
@@ -94,13 +96,14 @@ impl LockService for QueueLocks {
 pub(super) struct Sessions {
     backend: Arc<dyn QueueBackend>,
     state: Mutex<State>,
+    /// Changes while the state is locked.
+    closed: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
 struct State {
     last: Arc<OpenSession>,
     opening: Option<Opening>,
-    closed: bool,
 }
 
 /// Everybody who needs the next session waits for one attempt to open it.
@@ -126,7 +129,7 @@ impl Sessions {
     pub(super) async fn current(self: &Arc<Self>) -> Result<Arc<OpenSession>> {
         let opening = {
             let mut state = self.lock();
-            if state.closed {
+            if *self.closed.borrow() {
                 return Err(Error::lost(Loss::Closed));
             }
             if state.last.lease().loss().is_none() {
@@ -136,7 +139,11 @@ impl Sessions {
             state.opening.take_if(|opening| opening.peek().is_some());
             state.opening.get_or_insert_with(|| self.open()).clone()
         };
-        opening.await
+        let mut closed = self.closed.subscribe();
+        tokio::select! {
+            opened = opening => opened,
+            _ = closed.wait_for(|closed| *closed) => Err(Error::lost(Loss::Closed)),
+        }
     }
 
     /// Opens the next session in a task of its own, so that it does not matter who of those who wait for it goes
@@ -159,7 +166,7 @@ impl Sessions {
         let mut state = self.lock();
         state.opening = None;
         let open = opened?;
-        if state.closed {
+        if *self.closed.borrow() {
             open.lease().end(Loss::Closed);
             return Err(Error::lost(Loss::Closed));
         }
