@@ -11,8 +11,8 @@ use crate::name::LockName;
 use crate::queue::Standing;
 use crate::queue::acquire::Grant;
 use crate::queue::backoff::Backoff;
+use crate::queue::held::Registration;
 use crate::queue::open::Ticket;
-use crate::queue::sentry::Registered;
 use crate::session::Loss;
 
 /// A granted entry. Its ticket gives it back when it is dropped.
@@ -23,16 +23,16 @@ pub(super) struct QueueHold {
     loss_signal: LossSignal,
     removed: watch::Sender<bool>,
     /// Until the lock is given back.
-    registered: Option<Registered>,
+    registration: Option<Registration>,
 }
 
 impl QueueHold {
     pub(super) fn new(Grant { ticket, token }: Grant) -> Self {
         let (removed, receiver) = watch::channel(false);
         let loss_signal = LossSignal::new(ticket.open.lease().clone(), receiver);
-        let holds = ticket.open.holds();
-        let registered = Some(holds.register(ticket.lock.clone(), ticket.id.clone(), removed.clone()));
-        Self { ticket, token, loss_signal, removed, registered }
+        let held = ticket.open.held();
+        let registration = Some(held.register(ticket.lock.clone(), ticket.id.clone(), removed.clone()));
+        Self { ticket, token, loss_signal, removed, registration }
     }
 
     /// What it means that the entry was, or was not, there to be removed. `certain`: no earlier request of ours
@@ -79,7 +79,7 @@ impl Hold for QueueHold {
 
     async fn release(mut self: Box<Self>) -> Result<Released> {
         // From here on it is no loss that the entry is gone.
-        self.registered = None;
+        self.registration = None;
         let signal = self.loss_signal.clone();
         let mut certain = true;
         let mut backoff = Backoff::default();

@@ -24,12 +24,12 @@ pub(super) struct Removal {
 const AT_ONCE: usize = 64;
 
 /// The janitor of one session: serves removals until the session is lost or nobody uses it any more, then closes
-/// it, whatever is left to be removed: that goes with the session. Meanwhile it lets the sentry work. If the janitor is
+/// it, whatever is left to be removed: that goes with the session. Meanwhile it lets the watcher of held entries work. If the janitor is
 /// gone with its runtime, so is whatever keeps the session alive: the session is lost then.
 pub(super) fn tend(
     session: Arc<dyn QueueSession>,
     requests: UnboundedReceiver<Removal>,
-    sentry: impl Future<Output = ()>,
+    watcher: impl Future<Output = ()>,
 ) -> impl Future<Output = ()> {
     // Outside of the future, which its runtime may drop before it is polled for the first time.
     let abandoned = Abandoned(session.lease().clone());
@@ -37,7 +37,7 @@ pub(super) fn tend(
         let _abandoned = abandoned;
         tokio::select! {
             () = serve(&*session, requests) => {}
-            () = sentry => {}
+            () = watcher => {}
             loss = session.lease().lost() => match loss {
                 Loss::Closed => {}
                 loss => tracing::warn!(%loss, "session lost"),

@@ -4,13 +4,14 @@
 mod acquire;
 pub mod attempt;
 mod backoff;
+mod held;
 mod hold;
 mod janitor;
 mod lock;
 mod locks;
 mod open;
 pub mod rule;
-mod sentry;
+
 pub(crate) mod standing;
 
 pub use locks::QueueLocks;

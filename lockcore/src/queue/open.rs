@@ -9,26 +9,26 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use crate::backend::{QueueSession, Removed, Revision};
 use crate::entry::{EntryId, LockKey};
 use crate::error::{Error, Result};
+use crate::queue::held::{HeldEntries, watch_held};
 use crate::queue::janitor::{Removal, tend};
-use crate::queue::sentry::{Holds, keep_watch};
 use crate::session::Lease;
 
-/// A session in use, with those who remove and who watch its entries.
+/// A session in use, with what removes and what watches its entries.
 #[derive(Debug)]
 pub(super) struct OpenSession {
     session: Arc<dyn QueueSession>,
     removals: UnboundedSender<Removal>,
-    holds: Arc<Holds>,
+    held: Arc<HeldEntries>,
 }
 
 impl OpenSession {
-    /// Starts the janitor and the sentry of this session, on the current runtime.
+    /// Starts the janitor and the watcher of this session, on the current runtime.
     pub(super) fn new(session: Arc<dyn QueueSession>) -> Self {
         let (removals, requests) = unbounded_channel();
-        let holds = Arc::<Holds>::default();
-        let sentry = keep_watch(session.clone(), holds.clone());
-        tokio::spawn(tend(session.clone(), requests, sentry));
-        Self { session, removals, holds }
+        let held = Arc::<HeldEntries>::default();
+        let watcher = watch_held(session.clone(), held.clone());
+        tokio::spawn(tend(session.clone(), requests, watcher));
+        Self { session, removals, held }
     }
 
     pub(super) fn session(&self) -> &dyn QueueSession {
@@ -39,8 +39,8 @@ impl OpenSession {
         self.session.lease()
     }
 
-    pub(super) fn holds(&self) -> &Arc<Holds> {
-        &self.holds
+    pub(super) fn held(&self) -> &Arc<HeldEntries> {
+        &self.held
     }
 
     /// The server's answer, or the loss of the session, whichever comes first.

@@ -1,4 +1,4 @@
-//! Watches over the entries that are held: somebody may remove one by hand, or the server lose it.
+//! Watches the entries that are held: somebody may remove one by hand, or the server lose it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,20 +17,20 @@ use crate::queue::open::watch;
 
 /// What is held on one session.
 #[derive(Debug, Default)]
-pub(super) struct Holds {
+pub(super) struct HeldEntries {
     state: Mutex<State>,
-    /// Somebody came who is not watched yet.
-    came: Notify,
+    /// There may be one that is not watched yet.
+    added: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     last: u64,
-    held: HashMap<u64, Held>,
+    entries: HashMap<u64, HeldEntry>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldEntry {
     lock: LockKey,
     id: EntryId,
     since: Instant,
@@ -38,14 +38,14 @@ struct Held {
     removed: watch::Sender<bool>,
 }
 
-/// One of the [`Holds`], until it is dropped.
+/// One of the [`HeldEntries`], until it is dropped.
 #[derive(Debug)]
-pub(super) struct Registered {
-    holds: Arc<Holds>,
+pub(super) struct Registration {
+    held: Arc<HeldEntries>,
     number: u64,
 }
 
-impl Holds {
+impl HeldEntries {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -57,82 +57,89 @@ impl Holds {
         lock: LockKey,
         id: EntryId,
         removed: watch::Sender<bool>,
-    ) -> Registered {
+    ) -> Registration {
         let mut state = self.lock();
         state.last += 1;
         let number = state.last;
-        let held = Held { lock, id, since: Instant::now(), watched: false, removed };
-        state.held.insert(number, held);
+        let entry = HeldEntry { lock, id, since: Instant::now(), watched: false, removed };
+        state.entries.insert(number, entry);
         drop(state);
-        self.came.notify_one();
-        Registered { holds: self.clone(), number }
+        self.added.notify_one();
+        Registration { held: self.clone(), number }
     }
 
-    /// Those who are to be watched from now on; the others are too young.
-    fn grown(&self) -> Vec<(u64, LockKey, EntryId)> {
+    /// Those that are to be watched from now on: held for long enough, and not watched yet.
+    fn take_due(&self) -> Vec<(u64, LockKey, EntryId)> {
         let mut state = self.lock();
-        let grown = state.held.iter_mut().filter(|(_, held)| !held.watched && held.since.elapsed() >= GRACE);
-        grown
-            .map(|(number, held)| {
-                held.watched = true;
-                (*number, held.lock.clone(), held.id.clone())
+        let unwatched = state.entries.iter_mut().filter(|(_, entry)| !entry.watched);
+        unwatched
+            .filter(|(_, entry)| entry.since.elapsed() >= GRACE)
+            .map(|(number, entry)| {
+                entry.watched = true;
+                (*number, entry.lock.clone(), entry.id.clone())
             })
             .collect()
     }
 
     fn has(&self, number: u64) -> bool {
-        self.lock().held.contains_key(&number)
+        self.lock().entries.contains_key(&number)
     }
 
     /// Tells the owner, unless it is giving the lock back.
     fn gone(&self, number: u64) {
-        if let Some(held) = self.lock().held.get(&number) {
-            tracing::warn!(name = %held.lock.name, id = %held.id, "entry of a held lock was removed");
-            held.removed.send_replace(true);
+        if let Some(entry) = self.lock().entries.get(&number) {
+            tracing::warn!(name = %entry.lock.name, id = %entry.id, "entry of a held lock was removed");
+            entry.removed.send_replace(true);
         }
     }
 }
 
-impl Drop for Registered {
+impl Drop for Registration {
     fn drop(&mut self) {
-        self.holds.lock().held.remove(&self.number);
+        self.held.lock().entries.remove(&self.number);
     }
 }
 
 /// Short holds cost the server nothing.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The sentry of one session: watches over all that is held on it, where the session runs. Never returns.
-pub(super) async fn keep_watch(session: Arc<dyn QueueSession>, holds: Arc<Holds>) {
+/// Watches all that is held on a session, where the session runs. Never returns.
+pub(super) async fn watch_held(session: Arc<dyn QueueSession>, held: Arc<HeldEntries>) {
     let mut watches = FuturesUnordered::new();
-    let mut round = std::pin::pin!(grow(&holds));
+    let mut round = std::pin::pin!(next_due(&held));
     loop {
         tokio::select! {
             () = &mut round => {
-                let grown = holds.grown().into_iter();
-                watches.extend(grown.map(|(number, lock, id)| gone(&*session, &holds, number, lock, id)));
-                round.set(grow(&holds));
+                let due = held.take_due().into_iter();
+                watches.extend(due.map(|(number, lock, id)| gone(&*session, &held, number, lock, id)));
+                round.set(next_due(&held));
             }
             // An entry goes with its session, and that is the loss then.
             Some(number) = watches.next() => if session.lease().loss().is_none() {
-                holds.gone(number);
+                held.gone(number);
             }
         }
     }
 }
 
-/// Returns when somebody came, and has grown up since.
-async fn grow(holds: &Holds) {
-    holds.came.notified().await;
+/// Returns when some may be due.
+async fn next_due(held: &HeldEntries) {
+    held.added.notified().await;
     tokio::time::sleep(GRACE).await;
 }
 
 /// Returns the number when the entry is not there any more, for whatever reason.
-async fn gone(session: &dyn QueueSession, holds: &Holds, number: u64, lock: LockKey, id: EntryId) -> u64 {
+async fn gone(
+    session: &dyn QueueSession,
+    held: &HeldEntries,
+    number: u64,
+    lock: LockKey,
+    id: EntryId,
+) -> u64 {
     let mut backoff = Backoff::default();
     loop {
         let watched = watch(session, &lock, vec![id.clone()], Revision::default(), None).await;
-        if !holds.has(number) {
+        if !held.has(number) {
             return number;
         }
         let standing = match watched {
