@@ -37,11 +37,13 @@ mod backend;
 mod counter;
 mod directory;
 mod error;
+mod filesystem;
 mod layout;
 mod options;
 mod queue;
 mod root;
 mod session;
+mod trust;
 
 pub use backend::{FileFactory, FileLocks, SCHEME};
 pub use options::FileOptions;
