@@ -107,10 +107,17 @@ pub(crate) fn replace(root: &Directory, since: &Progress) -> Result<()> {
     if progress(root)?.as_ref() != Some(since) {
         return Ok(());
     }
-    let process = keeper(&file);
-    root.publish(COUNTER, &text(since.last))?;
-    let counter = root.path().join(COUNTER);
-    tracing::warn!(counter = %counter.display(), process, "a process kept the counter locked for long, perhaps it is stopped: passed by");
+    let (counter, process) = (root.path().join(COUNTER), keeper(&file));
+    let (counter, process) = (counter.display(), tracing::field::debug(process));
+    match root.publish(COUNTER, &text(since.last)) {
+        Ok(_) => {
+            tracing::warn!(%counter, process, "a process that kept the counter locked, perhaps stopped, is passed by")
+        }
+        // In a directory with the sticky bit, it is the other user's.
+        Err(error) => {
+            tracing::warn!(%counter, process, %error, "a process keeps the counter locked, perhaps a stopped one")
+        }
+    }
     Ok(())
 }
 
@@ -122,7 +129,9 @@ fn keeper(file: &File) -> Option<u64> {
     // Such as `1: FLOCK  ADVISORY  WRITE 708 08:02:1310 0 EOF`: proc_locks(5).
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let mut lines = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    lines.find(|words| words.get(5) == Some(&&*inode)).and_then(|words| words[4].parse().ok())
+    let words = lines.find(|words| words.get(5) == Some(&&*inode))?;
+    // One in another container has none.
+    words[4].parse().ok().filter(|process| *process > 0)
 }
 
 /// The time of day in microseconds.

@@ -45,11 +45,17 @@ impl Access {
     /// This user alone. Whoever can open a file for reading can lock it.
     pub(crate) const PRIVATE: Self = Self { mode: Mode::RWXU, group: None };
 
-    /// Those who may use this directory.
+    /// Those who may write this directory. Others get nothing, although they may read it.
     pub(crate) fn like(directory: &Stat) -> Self {
-        let mode = Mode::from_raw_mode(directory.st_mode & 0o7777);
+        let mut mode = Mode::from_raw_mode(directory.st_mode & 0o7777);
+        if !mode.contains(Mode::WGRP) {
+            mode.remove(Mode::RWXG);
+        }
+        if !mode.contains(Mode::WOTH) {
+            mode.remove(Mode::RWXO);
+        }
         // Where everybody may, the group says nothing more, and we need not be in it.
-        let group = !mode.contains(Mode::WOTH);
+        let group = mode.contains(Mode::WGRP) && !mode.contains(Mode::WOTH);
         Self { mode, group: group.then(|| Gid::from_raw(directory.st_gid)) }
     }
 
@@ -218,11 +224,13 @@ impl Directory {
     pub(crate) fn publish(&self, name: &str, text: &str) -> Result<bool> {
         let unfinished = unfinished();
         let Some(file) = self.make_for(&unfinished, name)? else { return Ok(false) };
-        if let Err(error) = file.write_all_at(text.as_bytes(), 0) {
+        let written =
+            file.write_all_at(text.as_bytes(), 0).map_err(|error| self.failed("write", name, error));
+        let published = written.and_then(|()| self.rename(&unfinished, name));
+        if published.is_err() {
             self.remove(&unfinished)?;
-            return Err(self.failed("write", name, error));
         }
-        self.rename(&unfinished, name)
+        published
     }
 
     /// Whether this is the file of this name.
@@ -235,12 +243,12 @@ impl Directory {
         Ok((there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino))
     }
 
-    /// Removes what somebody who was killed had begun to make here.
+    /// Removes what somebody who was killed had begun to make here, as far as this user may. Its maker, if there still is
+    /// one, begins anew.
     pub(crate) fn sweep(&self) -> Result<()> {
         for name in self.names()?.iter().filter(|name| name.starts_with(UNFINISHED)) {
-            // Its maker, if there still is one, begins anew.
-            if self.remove(name).is_err() {
-                self.remove_empty(name)?;
+            if let Err(error) = self.remove(name).or_else(|_| self.remove_empty(name)) {
+                tracing::debug!(%error, "an unfinished file stays");
             }
         }
         Ok(())

@@ -50,12 +50,11 @@ impl FileOptions {
         Ok(Self { shared, trust_filesystem, ..Self::new(url.path())? })
     }
 
-    /// Accepts a directory that others may write, which has to be there: what is made in it is for those whom its
-    /// permissions mean, and for its group, whatever the umask and the group of the maker are. For a group `app`:
-    /// `install -d -m 2770 -g app /var/lib/app/locks`.
+    /// Accepts a directory that others may write, which has to be there. What is made in it is for those who may write it,
+    /// whatever the umask and the group of its maker are. For a group `app`: `install -d -m 2770 -g app /var/lib/app/locks`.
     ///
-    /// All who may write it are trusted: each of them can take the locks of the others away and keep them for ever. A
-    /// sticky bit on it makes this worse, because then nobody can remove what another's dead process left.
+    /// All who may write it are trusted, and its owner: each of them can take locks away from others, and keep them. A
+    /// sticky bit makes this worse, because then nobody can remove what the dead processes of others left.
     #[must_use]
     pub fn with_shared(mut self, shared: bool) -> Self {
         self.shared = shared;

@@ -59,7 +59,7 @@ const UNTOLD: Duration = Duration::from_millis(50);
 const SHORTEST: Duration = Duration::from_millis(1);
 /// The longest pause between two attempts to be the one who adds an entry.
 const TURN: Duration = Duration::from_millis(8);
-/// After how many attempts a process is passed by that keeps the others from theirs: about a second.
+/// For how many attempts a process may keep others from theirs before it is passed by: about a second.
 const LONG: usize = 128;
 
 impl Entries {

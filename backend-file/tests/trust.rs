@@ -55,7 +55,10 @@ async fn connect_shared(root: &Path) -> Result<QueueLocks> {
 async fn what_others_may_write_is_refused_unless_asked_for() {
     let (_directory, root) = directory();
     fs::create_dir(&root).unwrap();
-    for mode in [0o770, 0o2770, 0o707, 0o1777] {
+    // Those who may only read the directory get nothing.
+    for (mode, made) in
+        [(0o770, 0o770), (0o2770, 0o2770), (0o707, 0o707), (0o1777, 0o1777), (0o775, 0o770), (0o757, 0o707)]
+    {
         set_mode(&root, mode);
         assert_refused(connect(&root).await.map(drop), "shared=true");
 
@@ -63,11 +66,11 @@ async fn what_others_may_write_is_refused_unless_asked_for() {
         let _guard = locks.exclusive("x").unwrap().acquire().await.unwrap();
         // Whatever the umask is.
         for directory in ["locks", "locks/x"] {
-            assert_mode(root.join(directory), mode);
+            assert_mode(root.join(directory), made);
         }
         let entry = &files(root.join("locks/x"))[0];
         for file in [root.join("counter"), root.join("locks/x").join(entry)] {
-            assert_mode(file, STICKY | mode & 0o666);
+            assert_mode(file, STICKY | made & 0o666);
         }
         locks.close().await.unwrap();
         fs::remove_dir_all(root.join("locks")).unwrap();

@@ -77,8 +77,11 @@ impl Place {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        // Where it was built, they may have no business.
-        std::fs::copy(std::env::current_exe().unwrap(), directory.path().join("program")).unwrap();
+        // Where it was built, they may have no business. Not by this process: while a file is open for writing, and be it in a
+        // child that another test has just started, it cannot be executed.
+        let mut copy = Command::new("cp");
+        copy.arg(std::env::current_exe().unwrap()).arg(directory.path().join("program"));
+        assert!(copy.status().unwrap().success());
         Self { directory }
     }
 

@@ -166,7 +166,9 @@ async fn the_default_place_is_one_for_all_environments() {
 fn as_user(directory: &Path) -> String {
     fs::set_permissions(directory, PermissionsExt::from_mode(0o755)).unwrap();
     let program = directory.join("fairlock");
-    fs::copy(PROGRAM, &program).unwrap();
+    // Not by this process: while a file is open for writing, and be it in a child that another test has just started, it
+    // cannot be executed.
+    assert!(std::process::Command::new("cp").arg(PROGRAM).arg(&program).status().unwrap().success());
     format!("exec setpriv --reuid={USER} --regid={USER} --clear-groups {}", program.display())
 }
 
