@@ -108,7 +108,7 @@ pub(crate) fn replace(root: &Directory, since: &Progress) -> Result<()> {
         return Ok(());
     }
     let (counter, process) = (root.path().join(COUNTER), keeper(&file));
-    let (counter, process) = (counter.display(), tracing::field::debug(process));
+    let counter = counter.display();
     match root.publish(COUNTER, &text(since.last)) {
         Ok(_) => {
             tracing::warn!(%counter, process, "a process that kept the counter locked, perhaps stopped, is passed by")
@@ -225,10 +225,9 @@ mod tests {
             (|counter| fs::remove_file(counter).unwrap()) as fn(&std::path::Path),
             |counter| fs::rename(counter, counter.with_extension("moved")).unwrap(),
             |counter| {
-                fs::copy(counter, counter.with_extension("copy"))
-                    .map(|_| fs::rename(counter.with_extension("copy"), counter))
-                    .unwrap()
-                    .unwrap()
+                let copy = counter.with_extension("copy");
+                fs::copy(counter, &copy).unwrap();
+                fs::rename(copy, counter).unwrap();
             },
         ] {
             let old = Counter::take(&root).unwrap().unwrap();

@@ -134,7 +134,8 @@ impl Directory {
         }
         let made = self.give_and_rename(&unfinished, name);
         if !matches!(made, Ok(true)) {
-            self.remove_empty(&unfinished)?;
+            // What went wrong first is what matters.
+            let _ = self.remove_empty(&unfinished);
         }
         made
     }
@@ -212,11 +213,8 @@ impl Directory {
             Err(errno) => return Err(self.failed("create", purpose, errno)),
         };
         let mode = FILE | (self.access.mode & Mode::from_raw_mode(0o666));
-        if let Err(errno) = self.access.give(&file, mode) {
-            self.remove(name)?;
-            return Err(self.not_given(purpose, errno));
-        }
-        Ok(Some(file.into()))
+        let given = self.access.give(&file, mode).map_err(|errno| self.not_given(purpose, errno));
+        self.or_remove(name, given.map(|()| Some(file.into())))
     }
 
     /// Makes a file with this text that nobody sees before it is complete, in the place of the one that is there; false
@@ -226,11 +224,15 @@ impl Directory {
         let Some(file) = self.make_for(&unfinished, name)? else { return Ok(false) };
         let written =
             file.write_all_at(text.as_bytes(), 0).map_err(|error| self.failed("write", name, error));
-        let published = written.and_then(|()| self.rename(&unfinished, name));
-        if published.is_err() {
-            self.remove(&unfinished)?;
-        }
-        published
+        self.or_remove(&unfinished, written.and_then(|()| self.rename(&unfinished, name)))
+    }
+
+    /// What became of a file that was just made, which goes if it is not to be used.
+    fn or_remove<T>(&self, made: &str, result: Result<T>) -> Result<T> {
+        result.inspect_err(|_| {
+            // What went wrong first is what matters.
+            let _ = self.remove(made);
+        })
     }
 
     /// Whether this is the file of this name.

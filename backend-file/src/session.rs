@@ -59,8 +59,8 @@ const UNTOLD: Duration = Duration::from_millis(50);
 const SHORTEST: Duration = Duration::from_millis(1);
 /// The longest pause between two attempts to be the one who adds an entry.
 const TURN: Duration = Duration::from_millis(8);
-/// For how many attempts a process may keep others from theirs before it is passed by: about a second.
-const LONG: usize = 128;
+/// For how many attempts a process may keep others from theirs before it is passed by: half a second or so.
+const LONG: usize = 64;
 
 impl Entries {
     fn places(&self) -> MutexGuard<'_, Places> {

@@ -13,7 +13,7 @@ use crate::error::{failed, refused};
 /// Who may change the directory of the locks, and what it lies in.
 #[derive(Debug)]
 pub(crate) struct Trusted {
-    owners: [u32; 2],
+    owner: u32,
     group: Option<u32>,
     everybody: bool,
 }
@@ -22,25 +22,29 @@ const ROOT: u32 = 0;
 const STICKY: u32 = 0o1000;
 
 impl Trusted {
-    /// This user, and root, who can do everything anyhow.
+    /// This user. Root, who can do everything, always is.
     pub(crate) fn this_user() -> Self {
-        let user = geteuid().as_raw();
-        Self { owners: [user, user], group: None, everybody: false }
+        Self { owner: geteuid().as_raw(), group: None, everybody: false }
     }
 
-    /// Those who may write this directory, which is shared on purpose.
+    /// This user, and those who may write this directory, which is shared on purpose.
     pub(crate) fn who_may_write(shared: &Stat) -> Self {
         let group = (shared.st_mode & 0o020 != 0).then_some(shared.st_gid);
-        Self { owners: [geteuid().as_raw(), shared.st_uid], group, everybody: shared.st_mode & 0o002 != 0 }
+        Self { owner: shared.st_uid, group, everybody: shared.st_mode & 0o002 != 0 }
     }
 
     /// Refuses a root directory that others own or may write.
     pub(crate) fn check_root(&self, path: &Path, stat: &Stat) -> Result<()> {
-        if self.own(stat) && self.write(stat) {
-            return Ok(());
-        }
-        let reason = "lets other users take and break the locks: take their write permission away (chmod go-w), choose \
-                      another directory, or say shared=true";
+        let reason = match (self.own_it(stat), self.alone_write_it(stat)) {
+            (true, true) => return Ok(()),
+            (true, false) => {
+                "lets other users take and break the locks: take their write permission away (chmod go-w), choose another \
+                 directory, or say shared=true"
+            }
+            (false, _) => {
+                "belongs to another user, who can take and break the locks: choose another directory, or say shared=true"
+            }
+        };
         Err(refused(ErrorKind::PermissionDenied, path, reason))
     }
 
@@ -79,8 +83,8 @@ impl Trusted {
     fn check_step(&self, root: &Path, step: &Path, stat: &Stat) -> Result<()> {
         let link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
         // What lies in a directory with the sticky bit can be moved by its owner alone.
-        let unchanged = link || stat.st_mode & STICKY != 0 || self.write(stat);
-        if self.own(stat) && unchanged {
+        let unchanged = link || stat.st_mode & STICKY != 0 || self.alone_write_it(stat);
+        if (self.own_it(stat) || is_of_outside(stat.st_uid)) && unchanged {
             return Ok(());
         }
         let reason = format!(
@@ -91,12 +95,12 @@ impl Trusted {
         Err(refused(ErrorKind::PermissionDenied, root, &reason))
     }
 
-    fn own(&self, stat: &Stat) -> bool {
-        stat.st_uid == ROOT || self.owners.contains(&stat.st_uid) || is_of_outside(stat.st_uid)
+    fn own_it(&self, stat: &Stat) -> bool {
+        [ROOT, geteuid().as_raw(), self.owner].contains(&stat.st_uid)
     }
 
-    /// Whether nobody else may write it.
-    fn write(&self, stat: &Stat) -> bool {
+    /// Whether nobody else may write it: a directory says who may change what lies in it.
+    fn alone_write_it(&self, stat: &Stat) -> bool {
         let group = stat.st_mode & 0o020 == 0 || self.group == Some(stat.st_gid);
         let others = stat.st_mode & 0o002 == 0;
         self.everybody || group && others

@@ -86,6 +86,18 @@ async fn a_directory_to_be_shared_is_not_made_for_one_alone() {
     assert!(error.to_string().contains("does not exist") && !root.exists(), "{error}");
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_system_that_may_not_be_local_is_refused_unless_it_is_trusted() {
+    let root = Path::new("/proc/self/fdinfo");
+    let error = connect(root).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+    let message = error.to_string();
+    assert!(message.contains("type 0x9fa0") && message.contains("trust_filesystem=true"), "{error}");
+    let trusted = FileOptions::new(root).unwrap().with_trust_filesystem(true);
+    drop(QueueLocks::connect(FileLocks::new(trusted)).await.expect("nothing else is wrong with it"));
+}
+
 #[tokio::test]
 async fn a_directory_that_others_can_move_away_is_refused() {
     let (directory, root) = directory();
