@@ -4,14 +4,15 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lockcore::Result;
+use lockcore::{ErrorKind, Result};
 use rustix::fs::fstat;
 
 use crate::directory::{Directory, Lock, lock};
+use crate::error::refused;
 use crate::layout::{COUNTER, ticket};
 
-/// The right to add entries below a root directory, until it is dropped. One process at a time has it; none may
-/// dawdle, and if one is stopped just then, the others wait for it to go on or to die.
+/// The right to add entries below a root directory, until it is dropped. One process at a time has it, and none may
+/// dawdle: of one that is stopped just then the others [take it away](replace).
 #[derive(Debug)]
 pub(crate) struct Counter<'r> {
     root: &'r Directory,
@@ -19,33 +20,118 @@ pub(crate) struct Counter<'r> {
 }
 
 impl<'r> Counter<'r> {
-    /// Takes the right; `None` if somebody else has it, or the file has just been removed.
+    /// Takes the right; `None` if somebody else has it, or the file has just been replaced.
     pub(crate) fn take(root: &'r Directory) -> Result<Option<Self>> {
-        let file = match root.change(COUNTER)? {
-            Some(file) => Some(file),
-            None => root.make(COUNTER)?,
-        };
-        let Some(file) = file else { return Ok(None) };
-        let failed = |errno| root.failed("lock", COUNTER, errno);
-        let locked = lock(&file, Lock::Exclusive).map_err(failed)?;
-        let there = locked && fstat(&file).map_err(failed)?.st_nlink > 0;
-        Ok(there.then_some(Self { root, file }))
+        match root.change(COUNTER)? {
+            Some(file) => Self::of(root, file),
+            None => {
+                root.publish(COUNTER, &text(0))?;
+                root.change(COUNTER)?.map_or(Ok(None), |file| Self::of(root, file))
+            }
+        }
     }
 
-    /// The next ticket: larger than all before.
+    fn of(root: &'r Directory, file: File) -> Result<Option<Self>> {
+        let locked = lock(&file, Lock::Exclusive).map_err(|errno| root.failed("lock", COUNTER, errno))?;
+        let counter = Self { root, file };
+        Ok((locked && counter.counts()?).then_some(counter))
+    }
+
+    /// Whether this still is the file that everybody takes. What is added when it no longer is does not count: others
+    /// have the right meanwhile.
+    pub(crate) fn counts(&self) -> Result<bool> {
+        self.root.is(COUNTER, &self.file)
+    }
+
+    /// The next ticket: larger than all before, and than that of the last entry of the queue, which counts even if the
+    /// file was removed.
     ///
     /// Never behind the clock, so that they rise even if the file is removed, or lost in a crash: it is not synced.
-    pub(crate) fn next(&self) -> Result<u64> {
-        let mut text = [0; 20];
-        let read = self.file.read_at(&mut text, 0);
-        let length = read.map_err(|error| self.root.failed("read", COUNTER, error))?;
-        let last = std::str::from_utf8(&text[..length]).ok().and_then(ticket).unwrap_or(0);
-        let next = now().max(last.saturating_add(1));
+    pub(crate) fn next(&self, last_entry: u64) -> Result<u64> {
+        let largest = last(self.root, &self.file)?.max(last_entry);
+        let Some(next) = largest.checked_add(1) else {
+            let reason = format!(
+                "or an entry carries the largest ticket that there is, {largest}: remove it, and the entry, when nobody uses \
+                 these locks; tickets then go on from the clock"
+            );
+            return Err(refused(ErrorKind::Backend, &self.root.path().join(COUNTER), &reason));
+        };
+        let next = next.max(now());
         // Always of the same length: once there, it needs no more room on a disk that is full.
-        let written = self.file.write_all_at(format!("{next:020}\n").as_bytes(), 0);
+        let written = self.file.write_all_at(text(next).as_bytes(), 0);
         written.map_err(|error| self.root.failed("write", COUNTER, error))?;
         Ok(next)
     }
+}
+
+/// The ticket that was given away last.
+fn last(root: &Directory, file: &File) -> Result<u64> {
+    let mut text = [0; 22];
+    let length = file.read_at(&mut text, 0).map_err(|error| root.failed("read", COUNTER, error))?;
+    match &text[..length] {
+        // It was made just before a crash.
+        [] => Ok(0),
+        text => std::str::from_utf8(text).ok().and_then(|text| ticket(text.strip_suffix('\n')?)).ok_or_else(
+            || {
+                let reason = "does not hold a ticket: remove it, and tickets go on from the clock";
+                refused(ErrorKind::Backend, &root.path().join(COUNTER), reason)
+            },
+        ),
+    }
+}
+
+fn text(ticket: u64) -> String {
+    format!("{ticket:020}\n")
+}
+
+/// What tells whether anybody makes progress: which file it is, and what it says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    inode: u64,
+    last: u64,
+}
+
+/// How far the counter is; `None` if there is none.
+pub(crate) fn progress(root: &Directory) -> Result<Option<Progress>> {
+    let Some(file) = root.read(COUNTER)? else { return Ok(None) };
+    let stat = fstat(&file).map_err(|errno| root.failed("examine", COUNTER, errno))?;
+    Ok(Some(Progress { inode: stat.st_ino, last: last(root, &file)? }))
+}
+
+/// Takes the right away from the process that has it, if it has made no progress since.
+///
+/// That process still has the old file locked. Should it go on, what it adds [does not count](Counter::counts), and it
+/// begins anew.
+pub(crate) fn replace(root: &Directory, since: &Progress) -> Result<()> {
+    let Some(file) = root.read(COUNTER)? else { return Ok(()) };
+    if progress(root)?.as_ref() != Some(since) {
+        return Ok(());
+    }
+    let (counter, process) = (root.path().join(COUNTER), keeper(&file));
+    let counter = counter.display();
+    match root.publish(COUNTER, &text(since.last)) {
+        Ok(_) => {
+            tracing::warn!(%counter, process, "a process that kept the counter locked, perhaps stopped, is passed by")
+        }
+        // In a directory with the sticky bit, it is the other user's.
+        Err(error) => {
+            tracing::warn!(%counter, process, %error, "a process keeps the counter locked, perhaps a stopped one")
+        }
+    }
+    Ok(())
+}
+
+/// The process that has locked this file, if the system tells.
+fn keeper(file: &File) -> Option<u64> {
+    let stat = fstat(file).ok()?;
+    let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+    let inode = format!("{major:02x}:{minor:02x}:{}", stat.st_ino);
+    // Such as `1: FLOCK  ADVISORY  WRITE 708 08:02:1310 0 EOF`: proc_locks(5).
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let mut lines = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let words = lines.find(|words| words.get(5) == Some(&&*inode))?;
+    // One in another container has none.
+    words[4].parse().ok().filter(|process| *process > 0)
 }
 
 /// The time of day in microseconds.
@@ -56,16 +142,23 @@ fn now() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    fn root(path: &std::path::Path) -> Directory {
-        Directory::open(path).unwrap().unwrap()
+    fn root() -> (tempfile::TempDir, Directory) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Directory::open(directory.path()).unwrap().unwrap();
+        (directory, root)
+    }
+
+    fn next(root: &Directory, last_entry: u64) -> Result<u64> {
+        Counter::take(root)?.expect("nobody else has it").next(last_entry)
     }
 
     #[test]
     fn one_at_a_time() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = root(directory.path());
+        let (_directory, root) = root();
         let counter = Counter::take(&root).unwrap().unwrap();
         assert!(Counter::take(&root).unwrap().is_none());
         drop(counter);
@@ -73,40 +166,106 @@ mod tests {
     }
 
     #[test]
-    fn never_behind_the_clock_and_never_twice() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = root(directory.path());
-        let counter = Counter::take(&root).unwrap().unwrap();
+    fn never_behind_the_clock_nor_an_entry_and_never_twice() {
+        const FUTURE: u64 = 4_000_000_000_000_000;
+        let (directory, root) = root();
         let before = now();
-        let first = counter.next().unwrap();
+        let first = next(&root, 0).unwrap();
         assert!(first >= before);
-        assert!(counter.next().unwrap() > first);
-
-        let future = 4_000_000_000_000_000;
-        std::fs::write(directory.path().join(COUNTER), format!("{future:020}\n")).unwrap();
-        assert_eq!(counter.next().unwrap(), future + 1);
-        assert_eq!(counter.next().unwrap(), future + 2);
+        assert!(next(&root, 0).unwrap() > first);
+        fs::write(directory.path().join(COUNTER), text(FUTURE)).unwrap();
+        assert_eq!(next(&root, 0).unwrap(), FUTURE + 1);
+        assert_eq!(next(&root, FUTURE).unwrap(), FUTURE + 2);
+        assert_eq!(next(&root, FUTURE + 7).unwrap(), FUTURE + 8);
+        assert_eq!(next(&root, 0).unwrap(), FUTURE + 9);
     }
 
     #[test]
-    fn garbage_counts_as_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = root(directory.path());
-        for garbage in [&b""[..], b"1", b"99999999999999999999\n", b"\xff\xff"] {
-            std::fs::write(directory.path().join(COUNTER), garbage).unwrap();
-            let before = now();
-            let ticket = Counter::take(&root).unwrap().unwrap().next().unwrap();
-            assert!((before..=now()).contains(&ticket), "{garbage:?} led to {ticket}");
+    fn a_counter_that_was_emptied_is_behind_no_entry() {
+        let (directory, root) = root();
+        let last_entry = 2 * now();
+        fs::write(directory.path().join(COUNTER), "").unwrap();
+        assert_eq!(next(&root, last_entry).unwrap(), last_entry + 1);
+    }
+
+    #[test]
+    fn garbage_is_an_error() {
+        let (directory, root) = root();
+        let counter = directory.path().join(COUNTER);
+        for garbage in
+            [&b"1"[..], b"99999999999999999999\n", b"\xff\xff", &[0; 21], b"000000000000000000012\n"]
+        {
+            fs::write(&counter, garbage).unwrap();
+            let error = next(&root, 0).unwrap_err().to_string();
+            let expected = format!("{} does not hold a ticket: remove it", counter.display());
+            assert!(error.starts_with(&expected), "{garbage:?}: {error}");
+            assert_eq!(fs::read(&counter).unwrap(), garbage);
+        }
+        fs::remove_file(&counter).unwrap();
+        next(&root, 0).unwrap();
+    }
+
+    #[test]
+    fn a_counter_that_cannot_grow_is_an_error() {
+        let (directory, root) = root();
+        let counter = directory.path().join(COUNTER);
+        assert_eq!(next(&root, u64::MAX - 1).unwrap(), u64::MAX);
+        for last_entry in [0, u64::MAX] {
+            let error = next(&root, last_entry).unwrap_err().to_string();
+            assert!(error.starts_with(counter.to_str().unwrap()) && error.contains("remove it"), "{error}");
+            fs::remove_file(&counter).unwrap();
         }
     }
 
     #[test]
-    fn a_removed_counter_is_not_trusted() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = root(directory.path());
-        let removed = Counter::take(&root).unwrap().unwrap();
-        let last = removed.next().unwrap();
-        std::fs::remove_file(directory.path().join(COUNTER)).unwrap();
-        assert!(Counter::take(&root).unwrap().unwrap().next().unwrap() > last);
+    fn a_counter_that_was_replaced_does_not_count() {
+        let (directory, root) = root();
+        let counter = directory.path().join(COUNTER);
+        for replace in [
+            (|counter| fs::remove_file(counter).unwrap()) as fn(&std::path::Path),
+            |counter| fs::rename(counter, counter.with_extension("moved")).unwrap(),
+            |counter| {
+                let copy = counter.with_extension("copy");
+                fs::copy(counter, &copy).unwrap();
+                fs::rename(copy, counter).unwrap();
+            },
+        ] {
+            let old = Counter::take(&root).unwrap().unwrap();
+            let opened = root.change(COUNTER).unwrap().unwrap();
+            assert!(old.counts().unwrap());
+            replace(&counter);
+            assert!(!old.counts().unwrap());
+            drop(old);
+            assert!(Counter::of(&root, opened).unwrap().is_none(), "it was opened before, and locked after");
+            assert!(Counter::take(&root).unwrap().is_some());
+        }
+    }
+
+    #[test]
+    fn the_right_is_taken_from_those_only_who_make_no_progress() {
+        let (_directory, root) = root();
+        let first = next(&root, 0).unwrap();
+        let stopped = Counter::take(&root).unwrap().unwrap();
+        let before = progress(&root).unwrap().unwrap();
+        let second = stopped.next(0).unwrap();
+        replace(&root, &before).unwrap();
+        assert!(stopped.counts().unwrap() && second > first);
+
+        let before = progress(&root).unwrap().unwrap();
+        replace(&root, &before).unwrap();
+        assert!(!stopped.counts().unwrap());
+        assert!(next(&root, 0).unwrap() > second, "the new one goes on where the old one was");
+        replace(&root, &before).unwrap();
+        assert!(next(&root, 0).unwrap() > second + 1, "it is replaced once");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_keeps_a_file_locked_is_told() {
+        // In memory: some file systems on disks have another number in /proc/locks than for everybody else.
+        let file = rustix::fs::memfd_create("counter", rustix::fs::MemfdFlags::CLOEXEC).unwrap().into();
+        assert_eq!(keeper(&file), None);
+        assert!(lock(&file, Lock::Exclusive).unwrap());
+        assert_eq!(keeper(&file), Some(std::process::id().into()));
     }
 }

@@ -4,13 +4,15 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use lockcore::{Error, ErrorKind, Result};
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, fstat};
+use lockcore::{EntryId, Error, ErrorKind, Result};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Gid, Mode, OFlags, Stat, flock, fstat, statat};
 use rustix::io::Errno;
 
 use crate::error::{failed, refused};
+use crate::layout::UNFINISHED;
 
 /// What is opened stays with this process: a child that inherited it would keep its lock alive.
 const EVERY: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW);
@@ -19,33 +21,78 @@ const DIRECTORY: OFlags = EVERY.union(OFlags::RDONLY).union(OFlags::DIRECTORY);
 const READ: OFlags = EVERY.union(OFlags::RDONLY).union(OFlags::NONBLOCK);
 const WRITE: OFlags = EVERY.union(OFlags::RDWR).union(OFlags::NONBLOCK);
 
+/// With the sticky bit, which says nothing else of a file, those who clean up directories for temporary files leave it
+/// alone (<https://specifications.freedesktop.org/basedir-spec/latest/>): a lock may be held for months.
+const FILE: Mode =
+    Mode::RUSR.union(Mode::WUSR).union(if cfg!(target_os = "linux") { Mode::SVTX } else { Mode::empty() });
+
 /// A directory that is open, and its path for messages.
 #[derive(Debug)]
 pub(crate) struct Directory {
     fd: OwnedFd,
     path: PathBuf,
-    /// Its permissions, which everything in it gets as well.
+    access: Access,
+}
+
+/// Who may use what is made in a directory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Access {
     mode: Mode,
+    group: Option<Gid>,
+}
+
+impl Access {
+    /// This user alone. Whoever can open a file for reading can lock it.
+    pub(crate) const PRIVATE: Self = Self { mode: Mode::RWXU, group: None };
+
+    /// Those who may write this directory. Others get nothing, although they may read it.
+    pub(crate) fn like(directory: &Stat) -> Self {
+        let mut mode = Mode::from_raw_mode(directory.st_mode & 0o7777);
+        if !mode.contains(Mode::WGRP) {
+            mode.remove(Mode::RWXG);
+        }
+        if !mode.contains(Mode::WOTH) {
+            mode.remove(Mode::RWXO);
+        }
+        // Where everybody may, the group says nothing more, and we need not be in it.
+        let group = mode.contains(Mode::WGRP) && !mode.contains(Mode::WOTH);
+        Self { mode, group: group.then(|| Gid::from_raw(directory.st_gid)) }
+    }
+
+    /// Gives these permissions to what was just made, whatever the umask and the group of this process are.
+    fn give(self, made: impl AsFd, mode: Mode) -> Result<(), Errno> {
+        let stat = fstat(&made)?;
+        if let Some(group) = self.group.filter(|group| group.as_raw() != stat.st_gid) {
+            rustix::fs::fchown(&made, None, Some(group))?;
+        }
+        if stat.st_mode & 0o7777 != mode.as_raw_mode() {
+            rustix::fs::fchmod(&made, mode)?;
+        }
+        Ok(())
+    }
 }
 
 impl Directory {
-    /// Opens a directory; `None` if there is none.
+    /// Opens a directory in which what is made is private; `None` if there is none.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
-        Self::opened(rustix::fs::open(path, DIRECTORY, Mode::empty()), path.to_owned())
+        Self::opened(rustix::fs::open(path, DIRECTORY, Mode::empty()), path.to_owned(), Access::PRIVATE)
     }
 
-    fn opened(opened: Result<OwnedFd, Errno>, path: PathBuf) -> Result<Option<Self>> {
-        let fd = match opened {
-            Ok(fd) => fd,
-            Err(Errno::NOENT) => return Ok(None),
+    fn opened(opened: Result<OwnedFd, Errno>, path: PathBuf, access: Access) -> Result<Option<Self>> {
+        match opened {
+            Ok(fd) => Ok(Some(Self { fd, path, access })),
+            Err(Errno::NOENT) => Ok(None),
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 let reason = "is not a directory (symbolic links are not followed)";
-                return Err(refused(ErrorKind::PermissionDenied, &path, reason));
+                Err(refused(ErrorKind::PermissionDenied, &path, reason))
             }
-            Err(errno) => return Err(failed("open", &path, errno)),
-        };
-        let stat = fstat(&fd).map_err(|errno| failed("examine", &path, errno))?;
-        Ok(Some(Self { fd, path, mode: Mode::from_raw_mode(stat.st_mode & 0o7777) }))
+            Err(errno) => Err(failed("open", &path, errno)),
+        }
+    }
+
+    /// The same directory, where those who are meant by `access` may use what is made.
+    pub(crate) fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -63,29 +110,55 @@ impl Directory {
 
     /// The directory of this name in this one; `None` if there is none.
     pub(crate) fn enter(&self, name: &str) -> Result<Option<Self>> {
-        Self::opened(rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty()), self.path.join(name))
+        let opened = rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty());
+        Self::opened(opened, self.path.join(name), self.access)
     }
 
     /// The directory of this name in this one, made if there is none; `None` if this one has been removed, or that one
     /// was at once.
     pub(crate) fn enter_or_make(&self, name: &str) -> Result<Option<Self>> {
-        if let Some(there) = self.enter(name)? {
-            return Ok(Some(there));
+        match self.enter(name)? {
+            Some(there) => Ok(Some(there)),
+            None if self.make_directory(name)? => self.enter(name),
+            None => Ok(None),
         }
-        match rustix::fs::mkdirat(&self.fd, name, self.mode) {
+    }
+
+    /// Makes a directory that nobody sees before it is accessible to those who may use it; whether there is one now.
+    fn make_directory(&self, name: &str) -> Result<bool> {
+        let unfinished = unfinished();
+        match rustix::fs::mkdirat(&self.fd, &unfinished, Mode::RWXU) {
             Ok(()) => {}
-            Err(Errno::EXIST) => return self.enter(name),
-            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::NOENT) => return Ok(false),
             Err(errno) => return Err(self.failed("create", name, errno)),
         }
-        let Some(mut made) = self.enter(name)? else { return Ok(None) };
-        if made.mode != self.mode {
-            // The umask of this process took something away.
-            rustix::fs::fchmod(&made.fd, self.mode)
-                .map_err(|errno| self.failed("make accessible", name, errno))?;
-            made.mode = self.mode;
+        let made = self.give_and_rename(&unfinished, name);
+        if !matches!(made, Ok(true)) {
+            // What went wrong first is what matters.
+            let _ = self.remove_empty(&unfinished);
         }
-        Ok(Some(made))
+        made
+    }
+
+    fn give_and_rename(&self, unfinished: &str, name: &str) -> Result<bool> {
+        let Some(made) = self.enter(unfinished)? else { return Ok(false) };
+        let given = self.access.give(&made.fd, self.access.mode);
+        given.map_err(|errno| self.not_given(name, errno))?;
+        match rustix::fs::renameat(&self.fd, unfinished, &self.fd, name) {
+            Ok(()) => Ok(true),
+            // Somebody was faster.
+            Err(Errno::NOTEMPTY | Errno::EXIST) => self.remove_empty(unfinished),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.failed("create", name, errno)),
+        }
+    }
+
+    fn not_given(&self, name: &str, errno: Errno) -> Error {
+        let what = match self.access.group {
+            Some(_) => "give to the group of the directory (chmod g+s on the shared directory does it)",
+            None => "make accessible",
+        };
+        self.failed(what, name, errno)
     }
 
     /// Everything in it.
@@ -129,15 +202,58 @@ impl Directory {
 
     /// A new file to write; `None` if there is one, or if this directory has been removed.
     pub(crate) fn make(&self, name: &str) -> Result<Option<File>> {
-        let mode = self.mode & Mode::from_raw_mode(0o666);
+        self.make_for(name, name)
+    }
+
+    fn make_for(&self, name: &str, purpose: &str) -> Result<Option<File>> {
         let how = WRITE.union(OFlags::CREATE).union(OFlags::EXCL);
-        let file = match rustix::fs::openat(&self.fd, name, how, mode) {
+        let file = match rustix::fs::openat(&self.fd, name, how, FILE) {
             Ok(file) => file,
             Err(Errno::EXIST | Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(self.failed("create", name, errno)),
+            Err(errno) => return Err(self.failed("create", purpose, errno)),
         };
-        rustix::fs::fchmod(&file, mode).map_err(|errno| self.failed("make accessible", name, errno))?;
-        Ok(Some(file.into()))
+        let mode = FILE | (self.access.mode & Mode::from_raw_mode(0o666));
+        let given = self.access.give(&file, mode).map_err(|errno| self.not_given(purpose, errno));
+        self.or_remove(name, given.map(|()| Some(file.into())))
+    }
+
+    /// Makes a file with this text that nobody sees before it is complete, in the place of the one that is there; false
+    /// if this directory has been removed.
+    pub(crate) fn publish(&self, name: &str, text: &str) -> Result<bool> {
+        let unfinished = unfinished();
+        let Some(file) = self.make_for(&unfinished, name)? else { return Ok(false) };
+        let written =
+            file.write_all_at(text.as_bytes(), 0).map_err(|error| self.failed("write", name, error));
+        self.or_remove(&unfinished, written.and_then(|()| self.rename(&unfinished, name)))
+    }
+
+    /// What became of a file that was just made, which goes if it is not to be used.
+    fn or_remove<T>(&self, made: &str, result: Result<T>) -> Result<T> {
+        result.inspect_err(|_| {
+            // What went wrong first is what matters.
+            let _ = self.remove(made);
+        })
+    }
+
+    /// Whether this is the file of this name.
+    pub(crate) fn is(&self, name: &str, file: &File) -> Result<bool> {
+        let there = match statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(false),
+            there => there.map_err(|errno| self.failed("examine", name, errno))?,
+        };
+        let ours = fstat(file).map_err(|errno| self.failed("examine", name, errno))?;
+        Ok((there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino))
+    }
+
+    /// Removes what somebody who was killed had begun to make here, as far as this user may. Its maker, if there still is
+    /// one, begins anew.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        for name in self.names()?.iter().filter(|name| name.starts_with(UNFINISHED)) {
+            if let Err(error) = self.remove(name).or_else(|_| self.remove_empty(name)) {
+                tracing::debug!(%error, "an unfinished file stays");
+            }
+        }
+        Ok(())
     }
 
     /// Removes a file; whether it was there.
@@ -166,6 +282,11 @@ impl Directory {
             Err(errno) => Err(self.failed("create", to, errno)),
         }
     }
+}
+
+/// A name for what is not ready to be seen.
+fn unfinished() -> String {
+    format!("{UNFINISHED}{}", EntryId::random())
 }
 
 /// Takes the kernel's lock on an open file; whether it was free. The kernel gives it back when the file is closed by

@@ -93,11 +93,6 @@ fn encode(name: &str) -> String {
     format!("{dot}{}", utf8_percent_encode(rest.unwrap_or(name), ESCAPED))
 }
 
-/// The name of an entry's file.
-pub(crate) fn file_name(entry: &Entry, ticket: u64) -> String {
-    format!("{}-{}-{ticket:020}", entry.kind.encode(), entry.id)
-}
-
 /// An entry as its file's name tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
@@ -105,6 +100,13 @@ pub(crate) struct Node {
     pub(crate) id: EntryId,
     pub(crate) kind: EntryKind,
     pub(crate) ticket: u64,
+}
+
+impl Node {
+    pub(crate) fn of(entry: &Entry, ticket: u64) -> Self {
+        let name = format!("{}-{}-{ticket:020}", entry.kind.encode(), entry.id);
+        Self { name, id: entry.id.clone(), kind: entry.kind, ticket }
+    }
 }
 
 /// The queue that these files form. Those that are no entries are left out.
@@ -209,10 +211,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_we_write_we_read(kind in kind(), ticket: u64) {
-            let entry = Entry { id: EntryId::random(), kind, label: String::new() };
-            let name = file_name(&entry, ticket);
-            let node = Node { name: name.clone(), id: entry.id, kind, ticket };
-            prop_assert_eq!(queue(kind.family(), vec![name]), vec![node]);
+            let node = Node::of(&Entry { id: EntryId::random(), kind, label: String::new() }, ticket);
+            prop_assert_eq!(queue(kind.family(), vec![node.name.clone()]), vec![node]);
         }
 
         #[test]
@@ -247,7 +247,7 @@ mod tests {
                 .into_iter()
                 .map(|ticket| {
                     let kind = if ticket % 2 == 0 { EntryKind::Exclusive } else { EntryKind::Shared };
-                    file_name(&Entry { id: EntryId::random(), kind, label: String::new() }, ticket)
+                    Node::of(&Entry { id: EntryId::random(), kind, label: String::new() }, ticket).name
                 })
                 .collect();
             let mut shuffled = created.clone();

@@ -5,7 +5,7 @@
 //! use backend_file::{FileLocks, FileOptions};
 //! use lockcore::queue::QueueLocks;
 //!
-//! let options = FileOptions::new("/run/user/1000/app")?;
+//! let options = FileOptions::new("/var/lib/app/locks")?;
 //! let locks = QueueLocks::connect(FileLocks::new(options)).await?;
 //! # Ok(())
 //! # }
@@ -19,15 +19,22 @@
 //! * `<root>/semaphores/<name>/sem-<permits>-<limit>-<id>-<ticket>`.
 //!
 //! It counts for as long as its owner keeps the kernel's lock (`flock`) on it, which ends with the owner, however that
-//! ends. A file without a lock is a dead entry, and whoever meets it removes it. Tickets come from `<root>/counter`, which
-//! is never behind the clock in microseconds; they are the fencing tokens, too. A name too long for a file name lives
-//! under its digest, with the full name in a file `name` beside the entries. Other files are ignored.
+//! ends. A file without a lock is a dead entry, and whoever meets it removes it. Tickets are larger than that of the last
+//! entry of the queue and than the one in `<root>/counter`, and never behind the clock in microseconds; they are the
+//! fencing tokens, too. A name too long for a file name lives under its digest, with the full name in a file `name`
+//! beside the entries. Names that begin with `.new-` are of what is being made. Other files are ignored.
+//!
+//! # Trust
+//!
+//! The directory is for one user, unless it is [shared](FileOptions::with_shared): nobody else may write it, or a directory
+//! that leads to it. What is made in it is for those whom it is for.
 //!
 //! # Limits
 //!
 //! * A process that is stopped (SIGSTOP) holds on to what it holds: there is no timeout.
 //! * An entry takes an open file of its process.
-//! * The directory has to be on a local file system. Network file systems are refused where they can be told.
+//! * The directory has to be on a local file system. On Linux those that are not known to be local are refused, unless
+//!   they are [trusted](FileOptions::with_trust_filesystem).
 //! * On Linux a waiter is woken by inotify. Where that cannot be had it looks again some twenty times a second.
 
 #[cfg_attr(target_os = "linux", path = "alarm.rs")]
@@ -37,11 +44,13 @@ mod backend;
 mod counter;
 mod directory;
 mod error;
+mod filesystem;
 mod layout;
 mod options;
 mod queue;
 mod root;
 mod session;
+mod trust;
 
 pub use backend::{FileFactory, FileLocks, SCHEME};
 pub use options::FileOptions;

@@ -9,6 +9,7 @@ use lockcore::{Error, ErrorKind, LockUrl, Result};
 pub struct FileOptions {
     root: PathBuf,
     shared: bool,
+    trust_filesystem: bool,
 }
 
 impl FileOptions {
@@ -28,7 +29,7 @@ impl FileOptions {
             )));
         }
         // Collected anew, it has no slash at the end: that would follow a symbolic link.
-        Ok(Self { root: root.components().collect(), shared: false })
+        Ok(Self { root: root.components().collect(), shared: false, trust_filesystem: false })
     }
 
     /// The options of a URL such as `file:///var/lib/app/locks?shared=true`.
@@ -39,20 +40,32 @@ impl FileOptions {
     pub fn from_url(url: &LockUrl) -> Result<Self> {
         let options = url.options();
         let shared = options.flag("shared", false)?;
+        let trust_filesystem = options.flag("trust_filesystem", false)?;
         options.finish()?;
         if !url.hosts().is_empty() || url.credentials().is_some() {
             return Err(invalid(format!(
                 "{url} names a host or a user, expected file:///path/of/a/directory"
             )));
         }
-        Ok(Self { shared, ..Self::new(url.path())? })
+        Ok(Self { shared, trust_filesystem, ..Self::new(url.path())? })
     }
 
-    /// Accepts a directory that others may write: all of them can then take the locks, and break them. Everything that is
-    /// made in it gets its permissions, so make it with those that it should have.
+    /// Accepts a directory that others may write, which has to be there. What is made in it is for those who may write it,
+    /// whatever the umask and the group of its maker are. For a group `app`: `install -d -m 2770 -g app /var/lib/app/locks`.
+    ///
+    /// All who may write it are trusted, and its owner: each of them can take locks away from others, and keep them. A
+    /// sticky bit makes this worse, because then nobody can remove what the dead processes of others left.
     #[must_use]
     pub fn with_shared(mut self, shared: bool) -> Self {
         self.shared = shared;
+        self
+    }
+
+    /// Accepts a directory on a file system that is not known to be local, whose locks (`flock`) nevertheless bind all
+    /// who use the directory.
+    #[must_use]
+    pub fn with_trust_filesystem(mut self, trust: bool) -> Self {
+        self.trust_filesystem = trust;
         self
     }
 
@@ -62,6 +75,10 @@ impl FileOptions {
 
     pub(crate) fn shared(&self) -> bool {
         self.shared
+    }
+
+    pub(crate) fn trusts_filesystem(&self) -> bool {
+        self.trust_filesystem
     }
 }
 
@@ -82,7 +99,11 @@ mod tests {
         let private = FileOptions::new("/a/b c").unwrap();
         assert_eq!(parse("file:///a/b%20c").unwrap(), private);
         assert_eq!(parse("file:///a//b%20c/").unwrap().root().as_os_str(), "/a/b c");
-        assert_eq!(parse("file:///a/b%20c?shared=true").unwrap(), private.with_shared(true));
+        assert_eq!(parse("file:///a/b%20c?shared=true").unwrap(), private.clone().with_shared(true));
+        assert_eq!(
+            parse("file:///a/b%20c?trust_filesystem=true").unwrap(),
+            private.with_trust_filesystem(true)
+        );
     }
 
     #[test]
@@ -95,7 +116,7 @@ mod tests {
             ("file://host/a", "names a host"),
             ("file://me@/a", "names a host or a user"),
             ("file:///a?shared=yes", "option shared=\"yes\" is not one of true, false"),
-            ("file:///a?mode=0700", "valid options: shared, require"),
+            ("file:///a?mode=0700", "valid options: shared, trust_filesystem, require"),
         ] {
             let error = parse(url).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");

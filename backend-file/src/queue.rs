@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use lockcore::queue::{Standing, standing};
@@ -11,7 +10,7 @@ use lockcore::{Entry, EntryDetails, EntryId, ErrorKind, Family, FencingToken, Lo
 use crate::counter::Counter;
 use crate::directory::{Directory, Lock, lock};
 use crate::error::refused;
-use crate::layout::{FULL_NAME, LockDirectory, Node, UNFINISHED, entries, file_name, queue};
+use crate::layout::{FULL_NAME, LockDirectory, Node, UNFINISHED, entries, queue};
 
 /// The directory of one lock.
 #[derive(Debug)]
@@ -59,10 +58,9 @@ impl Queue {
         Ok(Some(file).filter(|_| !free))
     }
 
-    /// Where an entry stands. Only those that matter are asked whether they live: a dead one that stands elsewhere
-    /// changes nothing.
-    pub(crate) fn standing(&self, id: &EntryId) -> Result<Standing> {
-        let mut nodes = self.nodes()?;
+    /// Where an entry stands among these. Only those that matter are asked whether they live: a dead one that stands
+    /// elsewhere changes nothing.
+    pub(crate) fn standing(&self, mut nodes: Vec<Node>, id: &EntryId) -> Result<Standing> {
         loop {
             let standing = standing(&entries(&nodes), id, Revision::default());
             match self.first_dead(&nodes, &decisive(&standing, &nodes, id))? {
@@ -121,14 +119,20 @@ impl Queue {
         Ok(Some(own).filter(|_| locked))
     }
 
-    /// Makes the file an entry; `None` if somebody removed it.
-    pub(crate) fn append(&self, mut file: OwnFile, entry: &Entry, ticket: u64) -> Result<Option<Own>> {
-        let name = file_name(entry, ticket);
-        if !self.directory.rename(&format!("{UNFINISHED}{}", entry.id), &name)? {
+    /// Makes the file an entry; `None` if somebody removed it, or if the ticket does not count any more.
+    pub(crate) fn append(
+        &self,
+        mut file: OwnFile,
+        node: &Node,
+        counter: &Counter<'_>,
+    ) -> Result<Option<Own>> {
+        if !self.directory.rename(&format!("{UNFINISHED}{}", node.id), &node.name)? {
             return Ok(None);
         }
-        file.path.set_file_name(name);
-        Ok(Some(Own { file, token: FencingToken::new(ticket) }))
+        file.path.set_file_name(&node.name);
+        let own = Own { file, token: FencingToken::new(node.ticket) };
+        // If it does, whoever takes another counter sees this entry, and comes after it.
+        Ok(counter.counts()?.then_some(own))
     }
 
     /// Sees to it that the lock's name is written in a directory that does not tell it; false if the directory has been
@@ -136,18 +140,13 @@ impl Queue {
     pub(crate) fn claim(&self, name: &LockName, _: &Counter<'_>) -> Result<bool> {
         let LockDirectory::Digest(called) = LockDirectory::of(name) else { return Ok(true) };
         match self.full_name(&called)? {
-            Some(written) if written == *name => return Ok(true),
+            Some(written) if written == *name => Ok(true),
             Some(_) => {
                 let reason = "belongs to a lock of another name, with the same digest";
-                return Err(refused(ErrorKind::InvalidInput, self.directory.path(), reason));
+                Err(refused(ErrorKind::InvalidInput, self.directory.path(), reason))
             }
-            // What is there was not finished.
-            None => self.directory.remove(FULL_NAME)?,
-        };
-        let Some(file) = self.directory.make(FULL_NAME)? else { return Ok(false) };
-        let written = file.write_all_at(name.as_str().as_bytes(), 0);
-        written.map_err(|error| self.directory.failed("write", FULL_NAME, error))?;
-        Ok(true)
+            None => self.directory.publish(FULL_NAME, name.as_str()),
+        }
     }
 
     /// The lock's name, if it is written in this directory, which is called by its digest.

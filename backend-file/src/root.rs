@@ -6,15 +6,16 @@ use std::path::PathBuf;
 
 use lockcore::queue::Standing;
 use lockcore::{Entry, EntryId, Error, ErrorKind, Family, LockKey, Result};
-use rustix::fs::{Stat, StatFs, fstat, fstatfs};
-use rustix::process::geteuid;
+use rustix::fs::fstat;
 
-use crate::counter::Counter;
-use crate::directory::Directory;
+use crate::counter::{self, Counter, Progress};
+use crate::directory::{Access, Directory};
 use crate::error::{failed, refused};
-use crate::layout::{LockDirectory, Told, family_name, told};
+use crate::filesystem;
+use crate::layout::{LockDirectory, Node, Told, family_name, told};
 use crate::options::FileOptions;
 use crate::queue::{Own, OwnFile, Queue};
+use crate::trust::Trusted;
 
 /// The directory that everything lies in, found by its path at each use: it may be removed, or another one put in
 /// its place.
@@ -22,10 +23,6 @@ use crate::queue::{Own, OwnFile, Queue};
 pub(crate) struct Root {
     options: FileOptions,
 }
-
-/// What others who may write the directory could do.
-const UNSAFE: &str = "lets other users take and break the locks: take their write permission away (chmod go-w), \
-                      choose another directory, or say shared=true";
 
 impl Root {
     pub(crate) fn new(options: FileOptions) -> Self {
@@ -38,41 +35,48 @@ impl Root {
 
     /// Opens it; `None` if there is none.
     pub(crate) fn open(&self) -> Result<Option<Directory>> {
-        let root = Directory::open(self.options.root())?;
-        root.iter().try_for_each(|root| self.check(root))?;
+        Directory::open(self.options.root())?.map(|root| self.check(root)).transpose()
+    }
+
+    /// Opens it, made if there is none and it is for this user alone, if nobody else can put another one in its place.
+    pub(crate) fn open_or_make(&self) -> Result<Directory> {
+        let path = self.options.root();
+        if let Some(root) = self.open()? {
+            self.trusted(&root)?.check_way(path)?;
+            return Ok(root);
+        }
+        if self.options.shared() {
+            let reason = "does not exist: make a directory that is to be shared with the group and the permissions that it \
+                          is to have, such as 2770";
+            return Err(refused(ErrorKind::InvalidConfig, path, reason));
+        }
+        Trusted::this_user().check_way(path)?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|error| failed("create", path, error))?;
+        let root = self.open()?.ok_or_else(|| {
+            let message = format!("{} was removed as soon as it was made", path.display());
+            Error::new(ErrorKind::Backend, message).with_retryable(true)
+        })?;
+        // Somebody may have been faster at making what it lies in.
+        Trusted::this_user().check_way(path)?;
         Ok(root)
     }
 
-    /// Opens it, made if there is none.
-    pub(crate) fn open_or_make(&self) -> Result<Directory> {
-        if let Some(root) = self.open()? {
-            return Ok(root);
-        }
-        let path = self.options.root();
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(|error| failed("create", path, error))?;
-        self.open()?.ok_or_else(|| {
-            let message = format!("{} was removed as soon as it was made", path.display());
-            Error::new(ErrorKind::Backend, message).with_retryable(true)
-        })
+    fn trusted(&self, root: &Directory) -> Result<Trusted> {
+        let stat = fstat(root.fd()).map_err(|errno| failed("examine", root.path(), errno))?;
+        Ok(if self.options.shared() { Trusted::who_may_write(&stat) } else { Trusted::this_user() })
     }
 
-    fn check(&self, root: &Directory) -> Result<()> {
-        let path = root.path();
-        let stat = fstat(root.fd()).map_err(|errno| failed("examine", path, errno))?;
-        if !self.options.shared() && others_may_write(&stat) {
-            return Err(refused(ErrorKind::PermissionDenied, path, UNSAFE));
+    fn check(&self, root: Directory) -> Result<Directory> {
+        let stat = fstat(root.fd()).map_err(|errno| failed("examine", root.path(), errno))?;
+        if !self.options.trusts_filesystem() {
+            filesystem::check(&root)?;
         }
-        let system = fstatfs(root.fd()).map_err(|errno| failed("examine", path, errno))?;
-        match network(&system) {
-            None => Ok(()),
-            Some(kind) => {
-                let reason = format!(
-                    "is on {kind}: other machines do not see this machine's locks there, choose a local directory"
-                );
-                Err(refused(ErrorKind::InvalidConfig, path, &reason))
-            }
+        if self.options.shared() {
+            return Ok(root.with_access(Access::like(&stat)));
         }
+        Trusted::this_user().check_root(root.path(), &stat)?;
+        Ok(root)
     }
 
     /// The queue of a lock; `None` if it has no directory.
@@ -94,7 +98,7 @@ impl Root {
 
     /// Where an entry stands.
     pub(crate) fn standing(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
-        self.queue(lock)?.map_or(Ok(Standing::Absent), |queue| queue.standing(id))
+        self.queue(lock)?.map_or(Ok(Standing::Absent), |queue| queue.standing(queue.nodes()?, id))
     }
 
     /// Appends an entry to a queue, with what an earlier attempt prepared.
@@ -118,8 +122,23 @@ impl Root {
         if !queue.claim(&lock.name, &counter)? {
             return Ok(Appended::Gone);
         }
-        let own = queue.append(file, entry, counter.next()?)?;
-        Ok(own.map_or(Appended::Gone, Appended::Done))
+        // Nobody is added meanwhile.
+        let mut nodes = queue.nodes()?;
+        let ticket = counter.next(nodes.last().map_or(0, |last| last.ticket))?;
+        let node = Node::of(entry, ticket);
+        let Some(own) = queue.append(file, &node, &counter)? else { return Ok(Appended::Gone) };
+        nodes.push(node);
+        Ok(Appended::Done { own, queue, nodes })
+    }
+
+    /// How far those are who add entries.
+    pub(crate) fn progress(&self) -> Result<Option<Progress>> {
+        self.open()?.map_or(Ok(None), |root| counter::progress(&root))
+    }
+
+    /// Passes by a process that keeps others from adding entries, if it has made no progress since.
+    pub(crate) fn pass_by(&self, since: &Progress) -> Result<()> {
+        self.open()?.map_or(Ok(()), |root| counter::replace(&root, since))
     }
 
     /// The names of the files of these entries; `None` if one is not there.
@@ -139,6 +158,15 @@ impl Root {
             }
         }
         Ok(true)
+    }
+
+    /// Removes the traces of those who were killed while they made a directory, or the counter.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        let Some(root) = self.open()? else { return Ok(()) };
+        for family in [Family::Lock, Family::Semaphore] {
+            root.enter(family_name(family))?.map_or(Ok(()), |parent| parent.sweep())?;
+        }
+        root.sweep()
     }
 
     /// How the directories of locks are called, with the family of each.
@@ -195,92 +223,10 @@ pub(crate) enum Cleaned {
 /// How an attempt to append ended.
 #[derive(Debug)]
 pub(crate) enum Appended {
-    /// The entry is there.
-    Done(Own),
+    /// The entry is there, the last of these.
+    Done { own: Own, queue: Queue, nodes: Vec<Node> },
     /// Somebody else is adding an entry, or removing a directory.
     Busy(OwnFile),
-    /// Somebody removed a directory meanwhile.
+    /// Somebody removed a directory meanwhile, or the counter.
     Gone,
-}
-
-fn others_may_write(stat: &Stat) -> bool {
-    let owner = [geteuid().as_raw(), 0].contains(&stat.st_uid);
-    !owner || stat.st_mode & 0o022 != 0
-}
-
-/// File systems whose files other machines may have, or of which it cannot be told (FUSE), by the number that
-/// `statfs` gives (<https://man7.org/linux/man-pages/man2/statfs.2.html>, linux/magic.h).
-#[cfg(target_os = "linux")]
-const NETWORK: [(u32, &str); 15] = [
-    (0x6969, "NFS"),
-    (0x517b, "SMB"),
-    (0xfe53_4d42, "SMB"),
-    (0xff53_4d42, "CIFS"),
-    (0x5346_414f, "AFS"),
-    (0x7375_7245, "Coda"),
-    (0x564c, "NCP"),
-    (0x0102_1997, "9P"),
-    (0x00c3_6400, "Ceph"),
-    (0x0bd0_0bd0, "Lustre"),
-    (0x4750_4653, "GPFS"),
-    (0x0116_1970, "GFS2"),
-    (0x7461_636f, "OCFS2"),
-    (0x1983_0326, "BeeGFS"),
-    (0x6573_5546, "FUSE, which may be a network file system"),
-];
-
-/// Which kind of network file system it is, if it is one.
-#[cfg(target_os = "linux")]
-fn network(system: &StatFs) -> Option<&'static str> {
-    // The kernel's type is wider on some machines, and signed on others; the numbers have 32 bits.
-    let number = system.f_type as u32;
-    NETWORK.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
-}
-
-/// Which kind of network file system it is, if it is one.
-#[cfg(target_os = "macos")]
-fn network(system: &StatFs) -> Option<&'static str> {
-    const MNT_LOCAL: u32 = 0x1000;
-    (system.f_flags & MNT_LOCAL == 0).then_some("a network file system")
-}
-
-/// Nothing tells.
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
-fn network(_: &StatFs) -> Option<&'static str> {
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn network_file_systems_are_told_from_local_ones() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut system = rustix::fs::statfs(directory.path()).unwrap();
-        assert_eq!(network(&system), None);
-        for (number, name) in NETWORK {
-            // As the kernel gives it: wider, and on some machines signed.
-            system.f_type = number as _;
-            assert_eq!(network(&system), Some(name));
-        }
-    }
-
-    #[test]
-    fn a_directory_of_others_is_not_ours() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut stat = rustix::fs::stat(directory.path()).unwrap();
-        for (uid, mode, unsafe_) in [
-            (geteuid().as_raw(), 0o40700, false),
-            (geteuid().as_raw(), 0o40755, false),
-            (0, 0o40755, false),
-            (geteuid().as_raw(), 0o40770, true),
-            (geteuid().as_raw(), 0o41777, true),
-            (geteuid().as_raw() + 1, 0o40700, true),
-        ] {
-            (stat.st_uid, stat.st_mode) = (uid, mode);
-            assert_eq!(others_may_write(&stat), unsafe_, "{uid} {mode:o}");
-        }
-    }
 }

@@ -17,6 +17,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::task::AbortHandle;
 
 use crate::alarm::{Alarms, Bell};
+use crate::counter::Progress;
 use crate::layout::entries;
 use crate::queue::{Own, OwnFile};
 use crate::root::{Appended, Cleaned, Root};
@@ -58,8 +59,8 @@ const UNTOLD: Duration = Duration::from_millis(50);
 const SHORTEST: Duration = Duration::from_millis(1);
 /// The longest pause between two attempts to be the one who adds an entry.
 const TURN: Duration = Duration::from_millis(8);
-/// After how many attempts this is strange: some two seconds.
-const LONG: usize = 256;
+/// For how many attempts a process may keep others from theirs before it is passed by: half a second or so.
+const LONG: usize = 64;
 
 impl Entries {
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -134,7 +135,7 @@ impl FileSession {
     /// Makes the entry, and says where it stands.
     async fn append(&self, mut place: Taken, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
         let _turn = self.appending.lock().await;
-        let (mut prepared, mut gone, mut busy, mut pause) = (None, 0, 0, SHORTEST);
+        let (mut prepared, mut gone, mut turn) = (None, 0, Turn::new(self));
         while gone < ATTEMPTS {
             let (lock, entry) = (lock.clone(), entry.clone());
             let attempt = move |root: &Root| attempt(root, place, &lock, &entry, prepared);
@@ -142,12 +143,7 @@ impl FileSession {
                 Attempted::Done(enqueued) => return Ok(enqueued),
                 Attempted::Busy(taken, file) => {
                     (place, prepared) = (taken, Some(file));
-                    busy += 1;
-                    if busy == LONG {
-                        tracing::warn!("another process keeps the counter locked, perhaps a stopped one");
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = TURN.min(2 * pause);
+                    turn.wait().await?;
                 }
                 Attempted::Gone(taken) => {
                     (place, prepared) = (taken, None);
@@ -155,7 +151,7 @@ impl FileSession {
                 }
             }
         }
-        let message = format!("the directory of {:?} was removed {ATTEMPTS} times in a row", lock.name);
+        let message = format!("the directory of {:?} was changed {ATTEMPTS} times in a row", lock.name);
         Err(Error::new(ErrorKind::Backend, message).with_effect(Effect::None).with_retryable(true))
     }
 
@@ -182,13 +178,45 @@ fn attempt(
     entry: &Entry,
     prepared: Option<OwnFile>,
 ) -> Result<Attempted> {
-    let token = match root.append(lock, entry, prepared)? {
-        Appended::Done(own) => place.insert(own).token,
-        Appended::Busy(file) => return Ok(Attempted::Busy(place, file)),
-        Appended::Gone => return Ok(Attempted::Gone(place)),
-    };
-    let standing = root.standing(lock, &entry.id).map_err(|error| error.with_effect(Effect::Done))?;
-    Ok(Attempted::Done(Enqueued { token, standing }))
+    Ok(match root.append(lock, entry, prepared)? {
+        Appended::Done { own, queue, nodes } => {
+            let token = place.insert(own).token;
+            let standing =
+                queue.standing(nodes, &entry.id).map_err(|error| error.with_effect(Effect::Done))?;
+            Attempted::Done(Enqueued { token, standing })
+        }
+        Appended::Busy(file) => Attempted::Busy(place, file),
+        Appended::Gone => Attempted::Gone(place),
+    })
+}
+
+/// Waits for others to have added their entries.
+struct Turn<'s> {
+    session: &'s FileSession,
+    attempts: usize,
+    pause: Duration,
+    progress: Option<Progress>,
+}
+
+impl<'s> Turn<'s> {
+    fn new(session: &'s FileSession) -> Self {
+        Self { session, attempts: 0, pause: SHORTEST, progress: None }
+    }
+
+    /// Waits a moment before the next attempt. A process that is stopped just then is not waited for: whoever takes
+    /// it for stopped although it is only slow makes it begin anew, nothing else.
+    async fn wait(&mut self) -> Result<()> {
+        self.attempts += 1;
+        if self.attempts.is_multiple_of(LONG) {
+            if let Some(before) = self.progress.take() {
+                self.session.blocking(move |root| root.pass_by(&before)).await?;
+            }
+            self.progress = self.session.blocking(Root::progress).await?;
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = TURN.min(2 * self.pause);
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -259,8 +287,9 @@ impl QueueSession for FileSession {
 
     async fn cleanup(&self) -> Result<u64> {
         let mut removed = 0;
+        self.blocking(Root::sweep).await?;
         for (family, directory) in self.blocking(Root::directories).await? {
-            let mut pause = SHORTEST;
+            let mut turn = Turn::new(self);
             let directory = Arc::new(directory);
             loop {
                 let directory = directory.clone();
@@ -268,8 +297,7 @@ impl QueueSession for FileSession {
                     Cleaned::Removed => removed += 1,
                     Cleaned::Kept => {}
                     Cleaned::Busy => {
-                        tokio::time::sleep(pause).await;
-                        pause = TURN.min(2 * pause);
+                        turn.wait().await?;
                         continue;
                     }
                 }

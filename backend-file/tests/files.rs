@@ -1,65 +1,24 @@
-//! What is peculiar to a directory: other processes, permissions, links, leftovers, and somebody with `rm` and `mv`.
+//! What is peculiar to a directory: other processes, leftovers, and somebody with `rm` and `mv`.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+mod support;
+
+use std::fs::{self, File};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backend_file::{FileLocks, FileOptions};
-use lockcore::queue::QueueLocks;
 use lockcore::{
     AcquireOptions, DistributedLock, DistributedLockExt, ErrorKind, LockGuard, LockService, Loss, Result,
 };
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-/// Far more than anything takes here.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("never happened: {what}"))
-}
-
-async fn connect(root: &Path) -> Result<QueueLocks> {
-    QueueLocks::connect(FileLocks::new(FileOptions::new(root)?)).await
-}
-
-async fn lock(root: &Path) -> Arc<dyn DistributedLock> {
-    connect(root).await.unwrap().exclusive("x").unwrap()
-}
-
-/// An acquisition that waits in the queue, as the last of `length`.
-async fn wait(lock: &Arc<dyn DistributedLock>, length: usize) -> JoinHandle<Result<LockGuard>> {
-    let waiter = lock.clone();
-    let waiting = tokio::spawn(async move { waiter.acquire().await });
-    until_queue(lock, length).await;
-    waiting
-}
-
-async fn until_queue(lock: &Arc<dyn DistributedLock>, length: usize) {
-    let there = async { while lock.queue().await.unwrap().len() != length {} };
-    in_time(&format!("{length} in the queue"), there).await;
-}
-
-fn directory() -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let root = directory.path().join("root");
-    (directory, root)
-}
-
-fn files(path: impl AsRef<Path>) -> Vec<String> {
-    let files = fs::read_dir(path).unwrap();
-    let mut files: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
-    files.sort();
-    files
-}
+use support::{connect, directory, files, in_time, lock, until_queue, wait};
 
 const ROOT: &str = "BACKEND_FILE_TEST_ROOT";
 
@@ -158,31 +117,6 @@ async fn a_stopped_process_holds_on() {
 }
 
 #[tokio::test]
-async fn a_process_stopped_while_it_adds_an_entry_holds_up_newcomers_only() {
-    let (_directory, root) = directory();
-    let (one, two) = (lock(&root).await, lock(&root).await);
-    let guard = one.acquire().await.unwrap();
-    let waiting = wait(&two, 2).await;
-
-    let counter = File::open(root.join("counter")).unwrap();
-    counter.try_lock().expect("nobody adds an entry now");
-    let newcomer = {
-        let one = one.clone();
-        tokio::spawn(async move { one.acquire().await })
-    };
-    assert!(one.acquire_timeout(Duration::from_millis(100)).await.unwrap().is_none());
-    drop(guard);
-    let second = in_time("the hand-over", waiting).await.unwrap().unwrap();
-    assert_eq!(two.queue().await.unwrap().len(), 1);
-    assert!(!newcomer.is_finished());
-
-    drop(counter);
-    until_queue(&two, 2).await;
-    drop(second);
-    drop(in_time("the newcomer", newcomer).await.unwrap().unwrap());
-}
-
-#[tokio::test]
 async fn whoever_meets_a_dead_entry_removes_it() {
     let (_directory, root) = directory();
     let locks = connect(&root).await.unwrap();
@@ -230,8 +164,14 @@ async fn cleanup_removes_what_the_dead_left_and_nothing_of_strangers() {
     for left in ["dead/ex-a-00000000000000000001", "unfinished/.new-a", "strange/notes.txt"] {
         File::create_new(root.join("locks").join(left)).unwrap();
     }
+    // Of those who were killed while they made something that nobody was to see before it was ready.
+    File::create_new(root.join(".new-a")).unwrap();
+    for left in [".new-b", "locks/.new-c"] {
+        fs::create_dir(root.join(left)).unwrap();
+    }
     assert_eq!(locks.names().await.unwrap().len(), 5);
     assert_eq!(locks.cleanup().await.unwrap(), 3);
+    assert_eq!(files(&root), ["counter", "locks"]);
     assert_eq!(files(root.join("locks")), ["strange", "used"]);
     assert_eq!(files(root.join("locks/strange")), ["notes.txt"]);
     used.verify().await.unwrap();
@@ -287,81 +227,6 @@ async fn a_copy_of_an_entry_holds_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_made_is_private() {
-    let (_directory, root) = directory();
-    let lock = lock(&root.join("deep/er")).await;
-    let _guard = lock.acquire().await.unwrap();
-    for (path, mode) in [("", 0o700), ("deep", 0o700), ("deep/er/locks", 0o700), ("deep/er/locks/x", 0o700)] {
-        assert_eq!(fs::metadata(root.join(path)).unwrap().mode() & 0o7777, mode, "{path}");
-    }
-    assert_eq!(fs::metadata(root.join("deep/er/counter")).unwrap().mode() & 0o7777, 0o600);
-}
-
-#[tokio::test]
-async fn what_others_may_write_is_refused_unless_asked_for() {
-    let (_directory, root) = directory();
-    fs::create_dir(&root).unwrap();
-    for mode in [0o770, 0o707, 0o1777] {
-        fs::set_permissions(&root, Permissions::from_mode(mode)).unwrap();
-        let refused = connect(&root).await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused}");
-        assert!(refused.to_string().contains("shared=true"), "{refused}");
-
-        let shared = FileOptions::new(&root).unwrap().with_shared(true);
-        let locks = QueueLocks::connect(FileLocks::new(shared)).await.unwrap();
-        let name = format!("{mode:o}");
-        let _guard = locks.exclusive(&name).unwrap().acquire().await.unwrap();
-        let made = root.join("locks").join(name);
-        // Whatever the umask is.
-        assert_eq!(fs::metadata(&made).unwrap().mode() & 0o777, mode & 0o777);
-        let entry = made.join(&files(&made)[0]);
-        assert_eq!(fs::metadata(entry).unwrap().mode() & 0o7777, mode & 0o666);
-        locks.close().await.unwrap();
-        fs::remove_dir_all(root.join("locks")).unwrap();
-    }
-}
-
-#[tokio::test]
-async fn permissions_that_are_opened_later_are_noticed() {
-    let (_directory, root) = directory();
-    let lock = lock(&root).await;
-    fs::set_permissions(&root, Permissions::from_mode(0o777)).unwrap();
-    assert_eq!(lock.acquire().await.unwrap_err().kind(), ErrorKind::PermissionDenied);
-}
-
-#[tokio::test]
-async fn symbolic_links_are_not_followed() {
-    let (directory, root) = directory();
-    let link = directory.path().join("link");
-    symlink(&root, &link).unwrap();
-    drop(lock(&root).await.acquire().await.unwrap());
-    assert_refused(
-        connect(&link).await.map(drop),
-        "link is not a directory (symbolic links are not followed)",
-    );
-    // A slash at the end would follow it.
-    assert_refused(connect(&link.join("")).await.map(drop), "symbolic links are not followed");
-
-    for place in ["locks/x", "locks", "counter"] {
-        let (place, real) = (root.join(place), directory.path().join("real"));
-        fs::rename(&place, &real).unwrap();
-        symlink(&real, &place).unwrap();
-        let locks = connect(&root).await.unwrap();
-        assert_refused(locks.exclusive("x").unwrap().acquire().await.map(drop), "symbolic link");
-        fs::remove_file(&place).unwrap();
-        fs::rename(&real, &place).unwrap();
-    }
-    assert!(lock(&root).await.try_acquire().await.unwrap().is_some());
-}
-
-#[track_caller]
-fn assert_refused(result: Result<()>, reason: &str) {
-    let error = result.expect_err("refused");
-    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
-    assert!(error.to_string().contains(reason), "{error}");
-}
-
-#[tokio::test]
 async fn long_names_live_under_their_digest() {
     let (_directory, root) = directory();
     let locks = connect(&root).await.unwrap();
@@ -395,12 +260,4 @@ async fn long_names_live_under_their_digest() {
     }
     assert_eq!(locks.cleanup().await.unwrap(), 3);
     assert_eq!(files(root.join("locks")), Vec::<String>::new());
-}
-
-#[tokio::test]
-async fn a_directory_that_is_a_file_is_named_in_the_error() {
-    let (_directory, root) = directory();
-    File::create_new(&root).unwrap();
-    let error = connect(&root).await.unwrap_err();
-    assert!(error.to_string().contains(root.to_str().unwrap()), "{error}");
 }

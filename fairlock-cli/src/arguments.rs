@@ -14,7 +14,7 @@ use crate::help::{COMPLETIONS, CONFORMANCE, DEMO, EXIT_CODES, LIST, MAN, QUEUE, 
 #[derive(Debug, Parser)]
 #[command(name = "fairlock", version, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
-    /// Where the locks live, such as zookeeper://zk1:2181/app [default: a private local directory]
+    /// Where the locks live, such as zookeeper://zk1:2181/app [default: a private directory of this machine]
     #[arg(long_help = URL)]
     #[arg(long, env = Config::ENV, hide_env_values = true, global = true, display_order = 100)]
     pub(crate) url: Option<String>,

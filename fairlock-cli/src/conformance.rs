@@ -15,7 +15,7 @@ use crate::terminal::{Tone, Toned, coloured};
 
 /// Not on a runtime: each trial brings its own.
 pub(crate) fn conformance(url: Option<&str>, options: &ConformanceOptions) -> Result<ExitCode, Failure> {
-    let fixture: Arc<dyn Fixture> = Arc::new(UrlFixture::new(fairlock::registry(), &place(url))?);
+    let fixture: Arc<dyn Fixture> = Arc::new(UrlFixture::new(fairlock::registry(), &place(url)?)?);
     let filter = options.filter.as_deref().unwrap_or_default();
     let chosen: Vec<Trial> = trials().into_iter().filter(|trial| trial.name().contains(filter)).collect();
     if chosen.is_empty() {

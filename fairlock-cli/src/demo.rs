@@ -16,7 +16,7 @@ use crate::service::{close, connect, place, shown};
 use crate::witness::{Turn, Witness};
 
 pub(crate) async fn demo(url: Option<&str>, options: &DemoOptions) -> Result<ExitCode, Failure> {
-    let url = place(url);
+    let url = place(url)?;
     let services = services(&url, options.executors).await?;
     output::line(format_args!("the locks live at {}", shown(&url)?))?;
     let witness = Arc::new(Mutex::new(Witness::default()));

@@ -3,9 +3,9 @@
 pub(crate) const URL: &str = "\
 Where the locks live, such as zookeeper://zk1:2181,zk2:2181/app or file:///var/lib/app/locks
 
-Without it they live in a directory of this machine that only this user has: `fairlock` in $XDG_RUNTIME_DIR or \
-/run/user/UID, else /tmp/fairlock-UID. The former come and go with the logins of the user: programs that also run \
-without one (cron, services) should name a directory.
+Without it they live in a directory of this machine that only this user has: /var/tmp/fairlock-UID, or /run/fairlock for \
+root. It is the same for shells, cron and services, whatever their environment; what has another /var/tmp or /run \
+(containers) has other locks.
 
 Other users can see the arguments of a process: a URL with a password belongs into the environment.";
 

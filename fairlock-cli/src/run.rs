@@ -17,7 +17,7 @@ use crate::signals::Signals;
 pub(crate) async fn run(url: Option<&str>, options: &RunOptions) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
     if options.verbose {
-        output::diagnostic(format_args!("the locks live at {}", shown(&place(url))?));
+        output::diagnostic(format_args!("the locks live at {}", shown(&place(url)?)?));
     }
     let service = tokio::select! {
         biased;

@@ -1,43 +1,57 @@
 //! The service that the commands work with.
 
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fairlock::{LockService, LockUrl};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rustix::process::geteuid;
 
-use crate::exit::Failure;
+use crate::exit::{CONFIG, Failure};
 use crate::output;
 
-/// The URL that was given, or else a directory of this machine.
-pub(crate) fn place(url: Option<&str>) -> String {
-    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.');
-    url.map_or_else(
-        || format!("file://{}", percent_encode(directory().as_os_str().as_bytes(), ESCAPED)),
-        str::to_owned,
-    )
+/// The URL that was given, or else that of a directory of this machine.
+pub(crate) fn place(url: Option<&str>) -> Result<String, Failure> {
+    match url {
+        Some(url) => Ok(url.to_owned()),
+        None => Ok(format!("file://{}", directory(geteuid().as_raw())?)),
+    }
 }
 
-/// The directory where the locks of this user live by default. That it is this user's alone, the driver checks.
-fn directory() -> PathBuf {
-    let user = geteuid().as_raw();
-    // Without a login shell the variable is missing, and after `su` it is another user's.
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let candidates = runtime.into_iter().chain([format!("/run/user/{user}").into()]);
-    let is_ours = |path: &PathBuf| {
-        let metadata = path.metadata();
-        path.is_absolute() && metadata.is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == user)
-    };
-    let ours = candidates.into_iter().find(is_ours);
-    ours.map_or_else(|| format!("/tmp/fairlock-{user}").into(), |runtime| runtime.join("fairlock"))
+/// The directory where the locks of a user live by default: one for all of the user's processes on this machine, whatever
+/// their environment, with and without a login. That it is this user's alone, the driver checks.
+fn directory(user: u32) -> Result<String, Failure> {
+    match user {
+        0 => Ok("/run/fairlock".to_owned()),
+        _ if has_private_files(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()) => {
+            let reason = format!(
+                "this service has a {TEMPORARY} of its own (PrivateTmp=), where nobody else sees its locks: {WAY_OUT}"
+            );
+            Err(Failure::new(CONFIG, reason))
+        }
+        _ => Ok(format!("{TEMPORARY}/fairlock-{user}")),
+    }
+}
+
+/// Where every user may make a directory, which outlives reboots and logins.
+const TEMPORARY: &str = "/var/tmp";
+
+const WAY_OUT: &str = "name a directory with --url file:///PATH";
+
+/// Whether systemd gave this process a directory for temporary files that others do not see, by its mounts:
+/// proc_pid_mountinfo(5).
+fn has_private_files(mounts: &str) -> bool {
+    mounts.lines().any(|mount| {
+        let mut fields = mount.split(' ').skip(3);
+        let (from, to) = (fields.next().unwrap_or_default(), fields.next());
+        to == Some(TEMPORARY) && from.contains("/systemd-private-")
+    })
 }
 
 pub(crate) async fn connect(url: Option<&str>) -> Result<Arc<dyn LockService>, Failure> {
-    Ok(fairlock::connect(&*place(url)).await?)
+    fairlock::connect(&*place(url)?).await.map_err(|error| match url {
+        Some(_) => Failure::from(error),
+        None => Failure::from(error).during(&format!("the default place cannot be used, {WAY_OUT}")),
+    })
 }
 
 /// How the place is shown to people: without secrets.
@@ -54,5 +68,31 @@ pub(crate) async fn close(service: &dyn LockService) {
             let _ = Failure::from(error).during("the session will end by itself").report();
         }
         Err(_) => output::diagnostic("the session will end by itself: no answer from the service"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_user_has_one_place() {
+        assert_eq!(directory(0).unwrap(), "/run/fairlock");
+        assert_eq!(directory(1000).unwrap(), "/var/tmp/fairlock-1000");
+    }
+
+    #[test]
+    fn temporary_files_that_others_do_not_see_are_noticed() {
+        for (mount, private) in [
+            ("36 35 98:0 / / rw,noatime master:1 - ext4 /dev/vda rw", false),
+            ("36 35 98:0 /@/var/tmp /var/tmp rw,noatime master:1 - btrfs /dev/vda rw", false),
+            ("36 35 98:0 /tmp/systemd-private-1-a.service-2/tmp /tmp rw - ext4 /dev/vda rw", false),
+            (
+                "36 35 98:0 /var/tmp/systemd-private-1-a.service-2/tmp /var/tmp rw master:1 - ext4 /dev/vda rw",
+                true,
+            ),
+        ] {
+            assert_eq!(has_private_files(mount), private, "{mount}");
+        }
     }
 }

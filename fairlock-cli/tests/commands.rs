@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
@@ -48,37 +47,6 @@ fn demo_shows_turns_in_order() {
     }
     assert!(shown.contains("20 grants to 4 executors"), "{shown}");
     assert!(shown.ends_with("never two at once, and in the order of the queue\n"), "{shown}");
-}
-
-#[test]
-fn without_a_url_the_locks_live_in_a_private_directory() {
-    let runtime = tempfile::tempdir().unwrap();
-    let runtime = runtime.path().join("with a%20blank");
-    std::fs::create_dir(&runtime).unwrap();
-    let at =
-        |arguments: &[&str]| stdout(command(arguments).env("XDG_RUNTIME_DIR", &runtime).output().unwrap());
-    let shown = at(&["demo", "--executors", "2", "--tasks", "2"]);
-    let directory = runtime.join("fairlock");
-    assert!(shown.starts_with(&format!("the locks live at file://{}\n", directory.display())), "{shown}");
-    assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o7777, 0o700);
-    assert_eq!(at(&["run", "x", "-c", "echo $FAIRLOCK_NAME"]), "x\n");
-    assert_eq!(at(&["list"]), "FAMILY  NAME\nlock    fairlock-demo\nlock    x\n");
-    assert_eq!(at(&["queue", "--json", "x"]), "[]\n");
-    assert_eq!(at(&["cleanup"]), "unused locks removed: 2\n");
-}
-
-#[test]
-fn a_runtime_directory_of_somebody_else_is_not_used() {
-    for other in ["/nonexistent", "relative", "/proc/self/status", ""] {
-        let arguments = ["run", "--verbose", "--try", "fairlock-test-of-the-default", "--", "true"];
-        let output = command(&arguments).env("XDG_RUNTIME_DIR", other).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        let user = rustix::process::geteuid().as_raw();
-        let [runtime, temporary] = [format!("/run/user/{user}/fairlock"), format!("/tmp/fairlock-{user}")];
-        let expected =
-            |directory| said.starts_with(&format!("fairlock: the locks live at file://{directory}\n"));
-        assert!(expected(runtime) || expected(temporary), "{said}");
-    }
 }
 
 #[test]
@@ -193,7 +161,10 @@ fn completions_and_manual_pages() {
 fn every_subcommand_has_help() {
     for command in ["demo", "run", "queue", "list", "cleanup", "conformance", "completions", "man"] {
         let help = stdout(fairlock("memory://", &[command, "--help"]));
-        assert!(help.contains("/run/user/UID") && help.contains(&format!("fairlock {command}")), "{help}");
+        assert!(
+            help.contains("/var/tmp/fairlock-UID") && help.contains(&format!("fairlock {command}")),
+            "{help}"
+        );
     }
 }
 

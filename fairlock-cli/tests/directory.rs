@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -252,51 +252,6 @@ async fn the_directory_removed_underneath_ends_the_program() {
     in_time("the end of the diagnostics", stderr.read_to_string(&mut said)).await.unwrap();
     assert!(said.contains("fairlock: lost \"x\": the entry was removed from the queue"), "{said}");
     assert_eq!(place.code(&["run", "--try", "x", "--", "true"]).await, Some(0));
-}
-
-/// Runs the command as a user who may do nothing more than others, on a file system that is mounted like this.
-async fn on_file_system(options: &str, prepare: &str, arguments: &str) -> Output {
-    let directory = tempfile::tempdir().unwrap();
-    let script = format!(
-        "mount -t tmpfs -o {options} none {mount} && {prepare} && exec {program} {arguments}",
-        mount = directory.path().display(),
-        program = env!("CARGO_BIN_EXE_fairlock"),
-    );
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]);
-    command.env("FAIRLOCK_URL", format!("file://{}/root", directory.path().display()));
-    command.env("MOUNT", directory.path()).env_remove("RUST_LOG").kill_on_drop(true);
-    in_time("the command ends", command.output()).await.unwrap()
-}
-
-#[track_caller]
-fn assert_fails(output: &Output, code: i32, reasons: &[&str]) {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    assert!(reasons.iter().all(|reason| stderr.contains(reason)), "{stderr}");
-    assert!(output.stdout.is_empty(), "a failure is no result: {output:?}");
-}
-
-#[tokio::test]
-async fn a_full_disk_is_named_in_the_error() {
-    // Each stops at another place. A file system has its own directory, so one is the least.
-    for (inodes, place) in [(1, "root"), (2, "locks"), (3, "locks/x"), (4, ".new-"), (5, "counter")] {
-        let options = format!("nr_inodes={inodes}");
-        let output = on_file_system(&options, "true", "run x -- echo ran").await;
-        assert_fails(&output, 70, &["fairlock: cannot create ", place, "No space left on device"]);
-    }
-    let output = on_file_system("nr_inodes=6", "true", "run x -- true").await;
-    assert!(output.status.success(), "{output:?}");
-}
-
-#[tokio::test]
-async fn a_read_only_directory_is_named_in_the_error() {
-    let read_only = "mount -o remount,ro $MOUNT";
-    let output = on_file_system("size=64k", read_only, "run x -- echo ran").await;
-    assert_fails(&output, 77, &["fairlock: cannot create ", "/root: Read-only file system"]);
-    let used = format!("{} run x -- true && {read_only}", env!("CARGO_BIN_EXE_fairlock"));
-    let output = on_file_system("size=64k", &used, "run x -- echo ran").await;
-    assert_fails(&output, 77, &["fairlock: cannot create ", "/root/locks/x/.new-", "Read-only file system"]);
 }
 
 #[tokio::test]

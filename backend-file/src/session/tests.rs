@@ -3,6 +3,8 @@
 use lockcore::{EntryKind, Family, LockName};
 
 use super::*;
+use crate::counter::Counter;
+use crate::layout::Node;
 use crate::options::FileOptions;
 
 fn session(root: &tempfile::TempDir) -> FileSession {
@@ -44,6 +46,70 @@ async fn a_departure_wakes_where_the_system_gives_no_alarm() {
     let mut waiter = session(&root);
     waiter.alarms = Alarms::refused();
     wakes(waiter, &root).await;
+}
+
+#[tokio::test]
+async fn a_directory_that_is_moved_away_wakes_although_nothing_tells() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    let session = || FileSession::new(Root::new(FileOptions::new(&root).unwrap()));
+    let (holder, waiter) = (session(), session());
+    let (held, _) = enqueue(&holder).await;
+    let (lock, ids) = (key(), [held]);
+    let mut watch = std::pin::pin!(waiter.watch(&lock, &ids, Revision::default()));
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut watch).await;
+    assert!(early.is_err(), "woken while the entry is there");
+    std::fs::rename(&root, directory.path().join("elsewhere")).unwrap();
+    tokio::time::timeout(Duration::from_secs(60), watch).await.expect("woken in the end").unwrap();
+}
+
+#[tokio::test]
+async fn an_enqueue_dropped_while_another_process_keeps_the_counter_leaves_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let session = session(&root);
+    let (id, _) = enqueue(&session).await;
+    session.remove(&key(), &id).await.unwrap();
+    let counter = std::fs::File::open(root.path().join("counter")).unwrap();
+    counter.try_lock().unwrap();
+
+    let files = || std::fs::read_dir(session.root.path(&key())).unwrap().count();
+    let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
+    let lock = key();
+    {
+        let mut enqueue = std::pin::pin!(session.enqueue(&lock, &entry));
+        let prepared = async {
+            while files() == 0 {
+                tokio::time::sleep(SHORTEST).await
+            }
+        };
+        tokio::select! {
+            _ = &mut enqueue => panic!("the counter is locked"),
+            () = prepared => {}
+        }
+    }
+    assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Absent);
+    assert_eq!(files(), 0);
+}
+
+#[tokio::test]
+async fn a_ticket_of_a_counter_that_was_replaced_makes_no_entry() {
+    let root = tempfile::tempdir().unwrap();
+    let session = session(&root);
+    let (id, _) = enqueue(&session).await;
+    session.remove(&key(), &id).await.unwrap();
+    let (directory, queue) =
+        (session.root.open().unwrap().unwrap(), session.root.queue(&key()).unwrap().unwrap());
+    let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
+
+    // As a process that is stopped just before it adds its entry, and goes on when others have taken over.
+    let prepared = queue.prepare(&entry).unwrap().unwrap();
+    let counter = Counter::take(&directory).unwrap().unwrap();
+    let node = Node::of(&entry, counter.next(0).unwrap());
+    let (other, standing) = enqueue(&session).await;
+    assert_eq!(standing, Standing::Holds);
+    assert!(queue.append(prepared, &node, &counter).unwrap().is_none(), "its ticket is the smaller one");
+    assert_eq!(session.look(&key(), &other).await.unwrap(), Standing::Holds);
+    assert_eq!(session.list(&key()).await.unwrap().entries.len(), 1);
 }
 
 #[tokio::test]

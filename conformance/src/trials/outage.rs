@@ -1,4 +1,5 @@
 //! Waits keep their word while no server can be reached.
+#![expect(clippy::future_not_send, reason = "trials stay on the thread that blocks on them")]
 
 use std::sync::Arc;
 
