@@ -171,6 +171,18 @@ async fn a_try_that_is_not_answered_ends_with_the_connect_timeout() {
     }
 }
 
+/// Neither that others were first, nor that nobody could be reached.
+#[tokio::test(start_paused = true)]
+async fn a_limit_ends_with_what_went_wrong_all_the_time() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    server.mood().breaks_enqueues = true;
+    for wait in [Wait::Never, Wait::For(LIMIT)] {
+        let error = lock.acquire_with(&AcquireOptions::new().with_wait(wait)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Backend, "{error:?}");
+    }
+}
+
 /// One that holds the door of new sessions back does not answer at all.
 #[tokio::test(start_paused = true)]
 async fn a_try_ends_although_nothing_fails() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::backend::Removed;
 use crate::entry::{Entry, EntryId, EntryKind, FencingToken, LockKey};
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::lock::Wait;
@@ -156,7 +157,7 @@ impl Run {
         match done {
             Ok(event) => {
                 if let Event::Stands(_) = event {
-                    self.backoff = Backoff::default();
+                    (self.backoff, self.error) = (Backoff::default(), None);
                 }
                 event
             }
@@ -191,9 +192,11 @@ impl Run {
         let removed = self.remove().await;
         match end {
             End::NotInTime => Ok(None),
-            // The server knows of the end of the wait, and so it had known of the wait.
-            End::NotHeard if removed => Ok(None),
-            End::NotHeard => Err(self.not_heard()),
+            End::NotHeard => match (removed, &self.error) {
+                // It was in the queue, or only the time for the first answer was too short.
+                (Some(Removed::Now), _) | (Some(Removed::Absent), None) => Ok(None),
+                _ => Err(self.not_heard()),
+            },
             End::SessionLost(loss) => Err(Error::lost(loss)),
             End::EntryRemoved => Err(Error::lost(Loss::Removed)),
             End::LimitMismatch { theirs } => {
@@ -203,15 +206,11 @@ impl Run {
         }
     }
 
-    /// Whether the entry is gone for certain. What cannot be removed now is the janitor's.
-    async fn remove(&mut self) -> bool {
+    /// What the server says to the removal of the entry. What cannot be removed now is the janitor's.
+    async fn remove(&mut self) -> Option<Removed> {
         let deadline = self.request.patience.removal_deadline();
-        match self.place.as_mut().filter(|place| place.ticket.armed) {
-            Some(place) => {
-                matches!(tokio::time::timeout_at(deadline, place.ticket.remove()).await, Ok(Ok(_)))
-            }
-            None => false,
-        }
+        let place = self.place.as_mut().filter(|place| place.ticket.armed)?;
+        tokio::time::timeout_at(deadline, place.ticket.remove()).await.ok()?.ok()
     }
 
     fn not_heard(self) -> Error {
@@ -219,10 +218,14 @@ impl Run {
         let message =
             format!("{place} did not answer within {waited:.1?} about {:?}", self.request.lock.name);
         let effect = self.place.map_or(Effect::None, |_| Effect::Unknown);
-        let error = Error::new(ErrorKind::Unreachable, message).with_effect(effect);
+        let unreachable = Error::new(ErrorKind::Unreachable, message).with_effect(effect);
         match self.error {
-            Some(cause) => error.with_source(cause),
-            None => error,
+            Some(cause) if [ErrorKind::Unreachable, ErrorKind::SessionLost].contains(&cause.kind()) => {
+                unreachable.with_source(cause)
+            }
+            // It did answer, with something else.
+            Some(cause) => cause,
+            None => unreachable,
         }
     }
 }
