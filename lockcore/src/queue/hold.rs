@@ -1,5 +1,6 @@
 //! What stands behind the guard of a queued lock.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +78,10 @@ impl Hold for QueueHold {
                 Err(Error::lost(Loss::Removed))
             }
         }
+    }
+
+    fn descriptor(&self) -> Result<Option<OwnedFd>> {
+        self.ticket.open.session().descriptor(&self.ticket.lock, &self.ticket.id)
     }
 
     async fn release(mut self: Box<Self>) -> Result<Released> {

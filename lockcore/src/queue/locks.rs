@@ -1,6 +1,7 @@
 //! A lock service over any [`QueueBackend`], and the sessions that it opens.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -74,6 +75,10 @@ impl LockService for QueueLocks {
 
     fn session(&self) -> SessionState {
         self.sessions.lock().last.lease().state()
+    }
+
+    fn session_time(&self) -> Option<Duration> {
+        self.sessions.lock().last.lease().granted()
     }
 
     async fn close(&self) -> Result<()> {
