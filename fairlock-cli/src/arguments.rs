@@ -118,8 +118,8 @@ pub(crate) struct RunOptions {
     pub(crate) verbose: bool,
 
     /// How long CMD may take to end after the lock is lost
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
-    pub(crate) grace: Duration,
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) grace: Option<Duration>,
 
     /// The name of the lock
     pub(crate) name: String,

@@ -11,6 +11,11 @@ use tokio::signal::unix::{SignalKind, signal};
 const HANDLED: [Signal; 6] =
     [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
 
+/// Whether a signal that is handled asks to end, as it does where nobody gave it another meaning on purpose.
+pub(crate) fn asks_to_end(signal: Signal) -> bool {
+    ![Signal::USR1, Signal::USR2].contains(&signal)
+}
+
 /// Signals to this process. From its making on they don't end the process any more.
 pub(crate) struct Signals {
     received: SelectAll<BoxStream<'static, Signal>>,
@@ -38,7 +43,7 @@ impl Signals {
     pub(crate) async fn ending(&mut self) -> Signal {
         loop {
             let signal = self.next().await;
-            if ![Signal::USR1, Signal::USR2].contains(&signal) {
+            if asks_to_end(signal) {
                 return signal;
             }
         }
