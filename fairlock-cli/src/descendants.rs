@@ -25,7 +25,13 @@ pub(crate) struct Descendants {
 impl Descendants {
     /// Sends a signal to all. Of those that may not be signalled (they run as another user) it is told once, with what
     /// follows from that.
-    pub(crate) fn signal(&mut self, signal: Signal, otherwise: &str) -> io::Result<()> {
+    pub(crate) fn signal(&mut self, signal: Signal, otherwise: &str) {
+        if let Err(error) = self.try_signal(signal, otherwise) {
+            output::diagnostic(format_args!("cannot find out what the program started: {error}"));
+        }
+    }
+
+    fn try_signal(&mut self, signal: Signal, otherwise: &str) -> io::Result<()> {
         let mut reached = HashSet::new();
         // Once more for those that changed their parent, or were started, meanwhile. No more often: a program that goes
         // on starting others would keep us here.
@@ -52,7 +58,7 @@ impl Descendants {
         let mut children = signal(SignalKind::child())?;
         let mut pause = Duration::from_millis(5);
         while reap(|_, _| {})? {
-            self.signal(Signal::KILL, otherwise)?;
+            self.signal(Signal::KILL, otherwise);
             tokio::select! {
                 // What it had started is a child of ours now.
                 _ = children.recv() => {}

@@ -55,11 +55,17 @@ async fn guard(grace: Duration, command: Vec<OsString>) -> Result<ExitCode, Fail
         return Err(Failure::new(OTHER, "fairlock died before its program started"));
     };
     let mut guardian = Guardian::new(start(&command, stdin, lock.as_ref())?, grace, held, lock.is_some());
-    let Some(report) = guardian.attend(&mut link).await? else {
-        return Err(Failure::new(OTHER, "fairlock died before its program ended"));
-    };
-    link.send(&report);
-    while link.next::<Order>().await.is_some() {}
+    loop {
+        let Some(report) = guardian.attend(&mut link).await? else {
+            return Err(Failure::new(OTHER, "fairlock died before its program ended"));
+        };
+        link.send(&report);
+        // A signal to both, the program and fairlock, may have ended the program before it was heard of here.
+        match link.next().await {
+            Some(order) => guardian.obey(order),
+            None => break,
+        }
+    }
     // Has fairlock died before it gave the lock back? What the program left to run may have it open, but has no
     // business with it any more.
     if let Some(lock) = lock {
@@ -116,7 +122,7 @@ impl Guardian {
             if let Some(report) = self.over(others) {
                 return Ok(Some(report));
             }
-            self.tell_if_due()?;
+            self.tell_if_due();
             if self.kill_at().is_some_and(|moment| moment <= now()) {
                 output::diagnostic("killing the program: it still runs");
                 let otherwise = if self.revoked.is_some() { NOT_KEPT } else { KEPT };
@@ -125,7 +131,7 @@ impl Guardian {
             }
             tokio::select! {
                 order = link.next() => match order {
-                    Some(order) => self.obey(order)?,
+                    Some(order) => self.obey(order),
                     None => break,
                 },
                 _ = children.recv() => {}
@@ -149,13 +155,16 @@ impl Guardian {
 
     /// How it all ended, if it has. What the program leaves behind at an end of its own may stay.
     fn over(&self, others: bool) -> Option<Report> {
+        let left_alone = self.status.is_some() && !self.asked && self.revoked.is_none();
         let status = self.status.unwrap_or_else(|| ExitStatus::from_raw(Signal::KILL.as_raw()));
-        let ended = !others || (self.status.is_some() && !self.asked && self.revoked.is_none());
-        ended
-            .then(|| if self.revoked.is_some() { Report::Revoked } else { Report::Exited(status.into_raw()) })
+        let report = match self.revoked {
+            Some(_) => Report::Revoked,
+            None => Report::Exited { status: status.into_raw(), asked: self.asked },
+        };
+        (left_alone || !others).then_some(report)
     }
 
-    fn obey(&mut self, order: Order) -> io::Result<()> {
+    fn obey(&mut self, order: Order) {
         match order {
             Order::Held(held) => {
                 self.held = held;
@@ -166,22 +175,21 @@ impl Guardian {
                 Some(Signal::TERM) => {
                     self.asked = true;
                     self.told.get_or_insert_with(now);
-                    self.descendants.signal(Signal::TERM, KEPT)?;
+                    self.descendants.signal(Signal::TERM, KEPT);
                 }
                 Some(signal) if asks_to_end(signal) => {
                     self.asked = true;
-                    self.descendants.signal(signal, KEPT)?;
+                    self.descendants.signal(signal, KEPT);
                 }
                 // Others mean what the program makes of them, and end processes that know nothing of them.
                 Some(signal) if self.status.is_none() => drop(kill_process(self.program, signal)),
                 _ => {}
             },
         }
-        Ok(())
     }
 
     /// Sends SIGTERM to everything, where the time has come for that.
-    fn tell_if_due(&mut self) -> io::Result<()> {
+    fn tell_if_due(&mut self) {
         let due = self.held.filter(|held| self.revoked.is_none() && held.saturating_sub(self.grace) <= now());
         if let Some(held) = due {
             self.revoked = Some(held);
@@ -192,9 +200,8 @@ impl Guardian {
         let left_over = self.asked && self.status.is_some();
         if self.told.is_none() && (left_over || self.revoked.is_some()) {
             self.told = Some(now());
-            self.descendants.signal(Signal::TERM, if left_over { KEPT } else { NOT_KEPT })?;
+            self.descendants.signal(Signal::TERM, if left_over { KEPT } else { NOT_KEPT });
         }
-        Ok(())
     }
 
     /// When everything that still runs is killed. A program that a signal asked to end may take its time; what it

@@ -27,11 +27,16 @@ pub(crate) enum Order {
     Interrupted,
 }
 
-/// What the guardian answers, once.
+/// What the guardian answers.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// The program ended, with this status, and all that had to end with it.
-    Exited(i32),
+    /// The program ended, and all that had to end with it.
+    Exited {
+        /// As wait(2) has it.
+        status: i32,
+        /// Whether a signal had asked for that, as far as the guardian knew.
+        asked: bool,
+    },
     /// The program was ended, because its lock was lost or about to be.
     Revoked,
 }

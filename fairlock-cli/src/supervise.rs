@@ -20,7 +20,7 @@ use crate::exit::Failure;
 use crate::guardian::GUARDIAN;
 use crate::link::{Link, Moment, Order, Report, now, share};
 use crate::output;
-use crate::signals::Signals;
+use crate::signals::{Signals, asks_to_end};
 
 /// How the program ended.
 pub(crate) enum Ended {
@@ -46,6 +46,8 @@ pub(crate) struct Supervised<'g> {
     terms: Terms,
     guardian: Child,
     link: Link,
+    /// Whether a signal was passed on that asks to end.
+    asked: bool,
 }
 
 impl<'g> Supervised<'g> {
@@ -54,6 +56,8 @@ impl<'g> Supervised<'g> {
     const BEATS: u32 = 30;
 
     pub(crate) fn start(command: &[OsString], guard: &'g LockGuard, terms: Terms) -> Result<Self, Failure> {
+        let (stdin, lock) = (io::stdin(), guard.descriptor()?);
+        let files = [Some(stdin.as_fd()), lock.as_ref().map(AsFd::as_fd)];
         // What the guardian leaves if it is killed is adopted, and ended.
         set_child_subreaper(Some(getpid())).map_err(io::Error::from)?;
         let (socket, theirs) = UnixStream::pair()?;
@@ -66,10 +70,8 @@ impl<'g> Supervised<'g> {
             .env("FAIRLOCK_TOKEN", guard.fencing_token().to_string())
             .stdin(OwnedFd::from(theirs))
             .spawn()?;
-        let (stdin, lock) = (io::stdin(), guard.descriptor()?);
-        let files = [Some(stdin.as_fd()), lock.as_ref().map(AsFd::as_fd)];
         share(&socket, &files.into_iter().flatten().collect::<Vec<_>>())?;
-        let supervised = Self { guard, terms, guardian, link: Link::new(socket)? };
+        let supervised = Self { guard, terms, guardian, link: Link::new(socket)?, asked: false };
         supervised.tell_until_when();
         Ok(supervised)
     }
@@ -85,11 +87,14 @@ impl<'g> Supervised<'g> {
         loop {
             tokio::select! {
                 report = self.link.next() => match report {
-                    Some(Report::Exited(status)) => return Ok(Ended::Exited(ExitStatus::from_raw(status))),
+                    // If one has, the guardian ends what is left, and tells once more.
+                    Some(Report::Exited { status, asked }) => if asked || !self.asked(signals).await? {
+                        return Ok(Ended::Exited(ExitStatus::from_raw(status)));
+                    },
                     Some(Report::Revoked) => return Ok(Ended::Revoked),
                     None => return self.unguarded().await,
                 },
-                signal = signals.next() => self.link.send(&order(signal)),
+                signal = signals.next() => self.pass_on(signal),
                 () = beat(&mut beats) => self.tell_until_when(),
                 _ = self.guard.lost(), if !lost => {
                     lost = true;
@@ -99,6 +104,17 @@ impl<'g> Supervised<'g> {
                 }
             }
         }
+    }
+
+    fn pass_on(&mut self, signal: Signal) {
+        self.asked |= asks_to_end(signal);
+        self.link.send(&order(signal));
+    }
+
+    /// Whether a signal has asked to end, which the guardian may not know yet.
+    async fn asked(&mut self, signals: &mut Signals) -> io::Result<bool> {
+        signals.sent().await?.into_iter().for_each(|signal| self.pass_on(signal));
+        Ok(self.asked)
     }
 
     fn tell_until_when(&self) {

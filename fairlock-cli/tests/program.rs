@@ -8,7 +8,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use rustix::process::{Signal, geteuid};
+use rustix::process::{Pid, Signal, geteuid, kill_process_group};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -84,6 +84,21 @@ async fn a_signal_reaches_all_that_the_program_started() {
 }
 
 #[tokio::test]
+async fn a_program_that_a_signal_to_both_ends_first_leaves_nothing_running() {
+    let place = place();
+    // The program dies at once, and its guardian hears of that before fairlock can tell why.
+    let program = "setsid sleep 100 > /dev/null & echo $!; exec sleep 100";
+    for _ in 0..20 {
+        let mut run = place.run(&[], "x", &["sh", "-c", program]);
+        let left = run.pid().await;
+        let group = Pid::from_raw(run.child.id().unwrap().try_into().unwrap()).unwrap();
+        kill_process_group(group, Signal::TERM).unwrap();
+        assert_eq!(run.code().await, Some(128 + 15));
+        assert!(!runs(left), "it goes on without the lock");
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_end_with_a_program_that_is_told_to_is_killed_before_the_next_holds() {
     let place = place();
     for signal in [Signal::TERM, Signal::INT] {
@@ -116,8 +131,9 @@ async fn a_program_that_is_told_to_end_may_take_its_time() {
 #[tokio::test]
 async fn signals_that_do_not_ask_to_end_reach_the_program_alone() {
     let place = place();
-    let program = "sleep 100 & trap 'kill -0 $! && echo lives' USR1; echo ready; wait; kill $!; wait";
-    let mut run = place.run(&[], "x", &["sh", "-c", program]);
+    let program =
+        format!("sleep 100 & trap 'kill -0 $! && echo lives; kill $!; exit' USR1; echo ready; {LINGER}");
+    let mut run = place.run(&[], "x", &["sh", "-c", &program]);
     run.expect("ready").await;
     run.signal(Signal::USR1);
     run.expect("lives").await;
