@@ -54,8 +54,11 @@ async fn kill_in_turn<K: Sync>(place: &Place<K>, lane: usize, plan: Plan) -> (us
     };
     let (mut run, mut said) = start();
     for _ in 0..plan.times {
+        let mut heard = String::new();
         let granted = async {
-            while !said.next_line().await.unwrap().expect("it is granted").contains("fairlock: got ") {}
+            while !heard.contains("fairlock: got ") {
+                heard += &said.next_line().await.unwrap().unwrap_or_else(|| panic!("not granted: {heard}"));
+            }
         };
         in_time("the grant", granted).await;
         let next = start();
