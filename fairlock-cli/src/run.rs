@@ -83,14 +83,17 @@ fn lock(service: &dyn LockService, options: &RunOptions) -> LockResult<Arc<dyn D
     }
 }
 
+/// The grace ends with the time for which the lock is sure to be held: four fifths of the session after the last renewal.
+/// It may take half of that. So it begins when one renewal has failed and the next one as well, which are due in each
+/// sixth of a session, and no earlier.
+fn longest_grace(session: Duration) -> Duration {
+    session.saturating_mul(2) / 5
+}
+
 /// The grace, if the session is long enough for it.
-///
-/// Its end is the end of the time for which the lock is sure to be held: four fifths of the session after the last
-/// renewal. It may take half of that, so that it begins when two renewals, which are due in each sixth of a session, have
-/// failed, and no earlier.
 fn terms(options: &RunOptions, session: Option<Duration>) -> Result<Terms, Failure> {
     const DEFAULT: Duration = Duration::from_secs(10);
-    let longest = session.map_or(Duration::MAX, |session| session.saturating_mul(2) / 5);
+    let longest = session.map_or(Duration::MAX, longest_grace);
     let grace = options.grace.unwrap_or(DEFAULT.min(longest));
     if grace > longest {
         let [grace, longest] = [grace, longest].map(humantime::format_duration);
@@ -142,4 +145,25 @@ async fn release(guard: LockGuard, status: ExitStatus) -> Result<ExitCode, Failu
     }
     let _ = trouble.report();
     Ok(exit::of_child(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use lockcore::session::{Clock, LeaseClock};
+
+    use super::longest_grace;
+
+    #[test]
+    fn the_longest_grace_leaves_time_for_a_renewal_that_failed() {
+        for session in [1, 2, 3, 10, 60].map(Duration::from_secs) {
+            let renewed = Clock::Boot.now();
+            let lease = LeaseClock::new(Some(session), renewed);
+            let sure = renewed.until(lease.deadline().unwrap());
+            let told = sure - longest_grace(session);
+            assert!(told > 2 * lease.renewal_interval().unwrap(), "{session:?}");
+            assert_eq!(told, longest_grace(session), "half of the time for which the lock is sure");
+        }
+    }
 }

@@ -7,7 +7,7 @@ mod support;
 use std::process::Stdio;
 
 use conformance::server::Redis;
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use support::{LINGER, Place, Running, UNTIL_INPUT_ENDS, in_time, runs, until_dead};
@@ -73,6 +73,28 @@ async fn a_program_is_told_to_end_while_its_lock_is_sure_and_killed_before_it_is
     // No answer is needed for that.
     assert_eq!(run.code().await, Some(76));
     place.kept.resume().unwrap();
+}
+
+#[tokio::test]
+async fn a_program_may_run_for_longer_than_a_session_lasts() {
+    let place = place().await;
+    assert_eq!(place.stdout(&["run", "x", "-c", "sleep 3.5; echo done"]).await, "done\n");
+}
+
+#[tokio::test]
+async fn a_group_that_is_stopped_as_a_whole_has_nothing_running_when_the_next_holds() {
+    let place = place().await;
+    let mut one = place.run(&["--label", "one"], "x", &["sh", "-c", &deaf()]);
+    let (program, grandchild) = (one.pid().await, one.pid().await);
+    let mut two = place.run(&["--label", "two"], "x", UNTIL_INPUT_ENDS);
+    place.until_queue("x", &[("one", true), ("two", false)]).await;
+    kill_process_group(one.id(), Signal::STOP).unwrap();
+    two.token("x").await;
+    until_dead(program).await;
+    until_dead(grandchild).await;
+    one.signal(Signal::CONT);
+    assert_eq!(one.code().await, Some(76));
+    two.finish().await;
 }
 
 #[tokio::test]

@@ -193,9 +193,13 @@ impl Running {
         line.strip_prefix(name).unwrap_or_else(|| panic!("{line:?}")).trim().parse().unwrap()
     }
 
+    /// Its number, which is that of its process group as well if it was started by a [`Place`].
+    pub(crate) fn id(&self) -> Pid {
+        Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self.child.id().unwrap().try_into().unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        kill_process(self.id(), signal).unwrap();
     }
 
     pub(crate) async fn type_in(&mut self, text: &[u8]) {
