@@ -218,7 +218,7 @@ fn a_program_whose_guardian_died_is_not_started() {
 fn a_signal_ends_the_command_while_it_connects() {
     // Accepts, and never says anything.
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let url = format!("zookeeper://{}/?connect_timeout=1h", server.local_addr().unwrap());
+    let url = format!("zookeeper://{}/?connect_timeout=90s", server.local_addr().unwrap());
     let mut run = command(&["run", "x", "--", "echo", "ran"]).env("FAIRLOCK_URL", url).spawn().unwrap();
     let _connection = server.accept().unwrap();
     rustix::process::kill_process(rustix::process::Pid::from_child(&run), rustix::process::Signal::TERM)

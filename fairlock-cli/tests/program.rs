@@ -112,12 +112,16 @@ async fn a_signal_reaches_all_that_the_program_started() {
 #[tokio::test]
 async fn a_program_that_a_signal_to_both_ends_first_leaves_nothing_running() {
     let place = place();
-    // The program dies at once, and its guardian hears of that before fairlock can tell why.
-    let program = "setsid sleep 100 > /dev/null & echo $!; exec sleep 100";
+    let program = "echo $$; setsid sleep 100 > /dev/null & echo $!; exec sleep 100";
     for _ in 0..20 {
         let mut run = place.run(&[], "x", &["sh", "-c", program]);
-        let left = run.pid().await;
+        let (program, left) = (run.pid().await, run.pid().await);
+        // The guardian hears that the program has died before fairlock can tell why.
+        run.signal(Signal::STOP);
         kill_process_group(run.id(), Signal::TERM).unwrap();
+        let noticed = async { while fs::exists(format!("/proc/{program}")).unwrap() {} };
+        in_time("the guardian knows that the program has ended", noticed).await;
+        run.signal(Signal::CONT);
         assert_eq!(run.code().await, Some(128 + 15));
         assert!(!runs(left), "it goes on without the lock");
     }
