@@ -87,7 +87,7 @@ impl<'g> Supervised<'g> {
         loop {
             tokio::select! {
                 report = self.link.next() => match report {
-                    // If one has, the guardian ends what is left, and tells once more.
+                    // If a signal has asked for it, the guardian ends what is left, and tells once more.
                     Some(Report::Exited { status, asked }) => if asked || !self.asked(signals).await? {
                         return Ok(Ended::Exited(ExitStatus::from_raw(status)));
                     },
