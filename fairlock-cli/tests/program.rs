@@ -110,6 +110,21 @@ async fn a_signal_reaches_all_that_the_program_started() {
 }
 
 #[tokio::test]
+async fn what_the_program_started_gets_the_signal_while_the_program_goes_on() {
+    let place = place();
+    for signal in [Signal::TERM, Signal::HUP] {
+        let number = signal.as_raw();
+        let child = format!("trap \"echo caught; exit\" {number}; echo ready; {LINGER}");
+        let program = format!("trap 'wait; exit 3' {number}; sh -c '{child}' & {LINGER}");
+        let mut run = place.run(&[], "x", &["sh", "-c", &program]);
+        run.expect("ready").await;
+        run.signal(signal);
+        run.expect("caught").await;
+        assert_eq!(run.code().await, Some(3));
+    }
+}
+
+#[tokio::test]
 async fn a_program_that_a_signal_to_both_ends_first_leaves_nothing_running() {
     let place = place();
     let program = "echo $$; setsid sleep 100 > /dev/null & echo $!; exec sleep 100";
