@@ -303,6 +303,12 @@ pub(crate) fn lock(file: &File, how: Lock) -> Result<bool, Errno> {
     }
 }
 
+/// Gives the kernel's lock back, for everybody who has the file open through the same call.
+pub(crate) fn unlock(file: &File) {
+    // This fails for no file that was locked (flock(2)), and if it did, the file is closed next.
+    let _ = flock(file, FlockOperation::Unlock);
+}
+
 /// The kernel's two kinds of locks.
 pub(crate) enum Lock {
     Exclusive,

@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use lockcore::queue::{Standing, standing};
 use lockcore::{Entry, EntryDetails, EntryId, ErrorKind, Family, FencingToken, LockName, Result, Revision};
 
 use crate::counter::Counter;
-use crate::directory::{Directory, Lock, lock};
-use crate::error::refused;
+use crate::directory::{Directory, Lock, lock, unlock};
+use crate::error::{failed, refused};
 use crate::layout::{FULL_NAME, LockDirectory, Node, UNFINISHED, entries, queue};
 
 /// The directory of one lock.
@@ -199,6 +200,12 @@ pub(crate) struct Own {
 }
 
 impl Own {
+    /// The open file, once more: the entry lives as long as one of them.
+    pub(crate) fn descriptor(&self) -> Result<OwnedFd> {
+        let OwnFile { path, file } = &self.file;
+        Ok(file.try_clone().map_err(|error| failed("share", path, error))?.into())
+    }
+
     /// Removes the entry; whether it was there.
     pub(crate) fn remove(mut self) -> bool {
         self.file.remove()
@@ -208,7 +215,9 @@ impl Own {
 impl OwnFile {
     fn remove(&mut self) -> bool {
         let removed = std::fs::remove_file(std::mem::take(&mut self.path));
-        // What cannot be removed (the file system may be read-only by now) is dead as soon as it is closed.
+        // What cannot be removed (the file system may be read-only by now) is dead without the lock, which others who
+        // have the file open would keep.
+        unlock(&self.file);
         !removed.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     }
 }

@@ -1,6 +1,7 @@
 //! The queue operations of one session.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -274,6 +275,13 @@ impl QueueSession for FileSession {
         let own = place.lock_owned().await.take();
         let removed = self.blocking(move |_| Ok(own.is_some_and(Own::remove))).await?;
         Ok(if removed { Removed::Now } else { Removed::Absent })
+    }
+
+    fn descriptor(&self, lock: &LockKey, id: &EntryId) -> Result<Option<OwnedFd>> {
+        let place = self.entries.places().get(&(lock.clone(), id.clone())).cloned();
+        // No request uses the place of an entry that holds, but the one that removes it.
+        let own = place.as_ref().and_then(|place| place.try_lock().ok());
+        own.as_ref().and_then(|own| own.as_ref()).map(Own::descriptor).transpose()
     }
 
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockcore::{
-    AcquireOptions, DistributedLock, DistributedLockExt, ErrorKind, LockGuard, LockService, Loss, Result,
+    AcquireOptions, DistributedLock, DistributedLockExt, ErrorKind, LockGuard, LockService, Loss, Released,
+    Result,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -21,6 +22,8 @@ use tokio::task::JoinHandle;
 use support::{connect, directory, files, in_time, lock, until_queue, wait};
 
 const ROOT: &str = "BACKEND_FILE_TEST_ROOT";
+/// Whether the other process gives the descriptor of its guard to a process of its own.
+const HEIR: &str = "BACKEND_FILE_TEST_HEIR";
 
 /// Not a test: what [`Other`] runs. Holds the lock until it is killed.
 #[test]
@@ -31,6 +34,11 @@ fn as_another_process() {
         println!("\nwaiting");
         let guard = lock(Path::new(&root)).await.acquire().await.unwrap();
         println!("\nholding {}", guard.fencing_token());
+        if std::env::var_os(HEIR).is_some() {
+            let descriptor = guard.descriptor().unwrap().expect("a file");
+            let heir = Command::new("sleep").arg("60").stdin(descriptor).spawn().unwrap();
+            println!("\nheir {}", heir.id().unwrap());
+        }
         println!("\nlost {}", guard.lost().await);
     });
 }
@@ -43,8 +51,16 @@ struct Other {
 
 impl Other {
     fn start(root: &Path) -> Self {
+        Self::started(Self::command(root))
+    }
+
+    fn command(root: &Path) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "as_another_process", "--nocapture"]).env(ROOT, root);
+        command
+    }
+
+    fn started(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
@@ -114,6 +130,38 @@ async fn a_stopped_process_holds_on() {
     holder.signal(Signal::KILL);
     drop(in_time("the lock is free", waiting).await.unwrap().unwrap());
     in_time("the holder is dead", holder.child.wait()).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_has_the_descriptor_of_a_killed_holder_holds_on() {
+    let (_directory, root) = directory();
+    let lock = lock(&root).await;
+    let mut command = Other::command(&root);
+    command.env(HEIR, "yes");
+    let mut holder = Other::started(command);
+    let heir: i32 = holder.says("heir").await.parse().unwrap();
+    holder.signal(Signal::KILL);
+    in_time("the holder is dead", holder.child.wait()).await.unwrap();
+    let waiting = wait(&lock, 2).await;
+    assert!(lock.queue().await.unwrap()[0].holds);
+    assert!(lock.try_acquire().await.unwrap().is_none());
+    kill_process(Pid::from_raw(heir).unwrap(), Signal::KILL).unwrap();
+    drop(in_time("the lock is free", waiting).await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn a_release_frees_the_lock_whoever_has_the_descriptor() {
+    let (_directory, root) = directory();
+    let (one, two) = (lock(&root).await, lock(&root).await);
+    let guard = one.acquire().await.unwrap();
+    let inherited = guard.descriptor().unwrap().expect("a file");
+    let entry = File::open(root.join("locks/x").join(files(root.join("locks/x")).remove(0))).unwrap();
+    entry.try_lock_shared().expect_err("it is held");
+    let waiting = wait(&two, 2).await;
+    assert_eq!(guard.release().await.unwrap(), Released::Held);
+    drop(in_time("the lock is free", waiting).await.unwrap().unwrap());
+    entry.try_lock_shared().expect("nobody has the kernel's lock");
+    drop(inherited);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use fairlock::{AcquireOptions, Config, Wait};
 
 use crate::exit::NOT_IN_TIME;
-use crate::help::{COMPLETIONS, CONFORMANCE, DEMO, EXIT_CODES, LIST, MAN, QUEUE, RUN, URL};
+use crate::help::{COMPLETIONS, CONFORMANCE, DEMO, EXIT_CODES, GRACE, LIST, MAN, QUEUE, RUN, URL};
 
 /// Fair locks: run a program under one, and see who holds and who waits
 #[derive(Debug, Parser)]
@@ -34,9 +34,10 @@ pub(crate) enum Command {
 
     /// Run a program while holding a lock
     ///
-    /// Waits for its turn in the queue of the lock, runs CMD, gives the lock back, and exits with CMD's exit code
-    /// (128 + n if signal n killed it). Signals are passed on. If the lock is lost meanwhile, CMD is told to end by
-    /// SIGTERM, and after the grace by SIGKILL. CMD is killed when fairlock is; what CMD started in turn is not.
+    /// Waits for its turn in the queue of the lock, runs CMD, gives the lock back when CMD ends, and exits with CMD's
+    /// exit code (128 + n if signal n killed it). What CMD leaves running when it ends by itself goes on without the
+    /// lock. At every other end, everything that CMD started ends before somebody else can hold the lock: when a signal
+    /// asks it to end, when the lock is about to be lost, and when fairlock is killed.
     #[command(after_help = RUN)]
     Run(RunOptions),
 
@@ -117,9 +118,10 @@ pub(crate) struct RunOptions {
     #[arg(long, short)]
     pub(crate) verbose: bool,
 
-    /// How long CMD may take to end after the lock is lost
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
-    pub(crate) grace: Duration,
+    /// From SIGTERM to SIGKILL, where CMD has to end [default: 10s, or what the session allows]
+    #[arg(long_help = GRACE)]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) grace: Option<Duration>,
 
     /// The name of the lock
     pub(crate) name: String,

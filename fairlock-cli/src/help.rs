@@ -29,7 +29,19 @@ Examples:
   fairlock demo
   fairlock demo --url zookeeper://localhost:2181 --executors 50 --tasks 2 --hold 0s";
 
+pub(crate) const GRACE: &str = "\
+From SIGTERM to SIGKILL, where CMD has to end
+
+SIGKILL comes when the lock is not sure to be held any more: when four fifths of the session have passed since the last \
+renewal. SIGTERM comes that much sooner. So a longer grace ends CMD after a shorter silence of the service. It can be \
+two fifths of the session at most (4s of 10s), which is the default if that is less than 10s. In a directory, where \
+nobody takes a lock away but by hand, it begins with the loss, and can be of any length. What is left of CMD after a \
+signal had asked that to end has as much time from the signal on.";
+
 pub(crate) const RUN: &str = "\
+Signals: SIGTERM, SIGINT, SIGHUP and SIGQUIT are passed on to everything that CMD started, SIGUSR1 and SIGUSR2 to CMD \
+alone. Keys such as Ctrl-C and Ctrl-Z reach CMD as if fairlock was not there.
+
 CMD finds in its environment:
   FAIRLOCK_NAME   the name of the lock
   FAIRLOCK_TOKEN  the fencing token, a number that grows from holder to holder: let what the lock protects refuse

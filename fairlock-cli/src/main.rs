@@ -5,9 +5,12 @@ mod child;
 mod cleanup;
 mod conformance;
 mod demo;
+mod descendants;
 mod exit;
 mod generate;
+mod guardian;
 mod help;
+mod link;
 mod list;
 mod output;
 mod progress;
@@ -15,6 +18,7 @@ mod queue;
 mod run;
 mod service;
 mod signals;
+mod supervise;
 mod terminal;
 mod witness;
 
@@ -37,6 +41,9 @@ fn main() -> ExitCode {
     }
     if let Some(failure) = child::become_command() {
         return failure.report();
+    }
+    if let Some(ended) = guardian::serve() {
+        return ended.unwrap_or_else(|failure| failure.report());
     }
     let ended = match Arguments::try_parse() {
         Ok(arguments) => execute(&arguments),

@@ -2,19 +2,29 @@
 
 use std::io;
 
-use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll, poll_fn};
-use rustix::process::Signal;
+use futures::{FutureExt, StreamExt};
+use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What people and supervisors send to end a program, to make it reload, or to make it talk.
 const HANDLED: [Signal; 6] =
     [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
 
+/// Whether a signal that is handled asks to end, as it does where nobody gave it another meaning on purpose.
+pub(crate) fn asks_to_end(signal: Signal) -> bool {
+    ![Signal::USR1, Signal::USR2].contains(&signal)
+}
+
 /// Signals to this process. From its making on they don't end the process any more.
 pub(crate) struct Signals {
     received: SelectAll<BoxStream<'static, Signal>>,
+    /// A signal that nobody else sends.
+    mark: tokio::signal::unix::Signal,
 }
+
+/// Nobody handles it, and then it does nothing.
+const MARK: Signal = Signal::URG;
 
 impl Signals {
     /// Handles all signals but those that this process was started to ignore: under `nohup` a hangup must not
@@ -23,7 +33,15 @@ impl Signals {
         let ignored = ignored();
         let handled = HANDLED.into_iter().filter(|signal| ignored >> (signal.as_raw() - 1) & 1 == 0);
         let received = handled.map(stream).collect::<io::Result<_>>()?;
-        Ok(Self { received })
+        Ok(Self { received, mark: signal(SignalKind::from_raw(MARK.as_raw()))? })
+    }
+
+    /// All that have been sent to this process until now, even if it has not been told of them yet.
+    pub(crate) async fn sent(&mut self) -> io::Result<Vec<Signal>> {
+        // The system delivers them in the order of their numbers, so that this comes after all others.
+        kill_process(getpid(), MARK)?;
+        self.mark.recv().await;
+        Ok(std::iter::from_fn(|| self.received.next().now_or_never().flatten()).collect())
     }
 
     /// The next signal.
@@ -38,7 +56,7 @@ impl Signals {
     pub(crate) async fn ending(&mut self) -> Signal {
         loop {
             let signal = self.next().await;
-            if ![Signal::USR1, Signal::USR2].contains(&signal) {
+            if asks_to_end(signal) {
                 return signal;
             }
         }

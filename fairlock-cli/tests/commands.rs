@@ -178,3 +178,24 @@ fn help_explains_exit_codes_and_hides_secrets() {
     assert!(stdout(fairlock("memory://", &["--help"])).contains("75  the lock was not had in time"));
     assert!(stdout(fairlock("memory://", &["run", "--help"])).contains("FAIRLOCK_TOKEN"));
 }
+
+#[test]
+fn a_program_whose_guardian_died_is_not_started() {
+    let output = fairlock("memory://", &["__child", "1", "echo", "ran"]);
+    assert_fails(&output, 70, "fairlock died before its program started");
+}
+
+#[test]
+fn a_signal_ends_the_command_while_it_connects() {
+    // Accepts, and never says anything.
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("zookeeper://{}/?connect_timeout=90s", server.local_addr().unwrap());
+    let mut run = command(&["run", "x", "--", "echo", "ran"]).env("FAIRLOCK_URL", url).spawn().unwrap();
+    let _connection = server.accept().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&run), rustix::process::Signal::TERM)
+        .unwrap();
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(run.wait().unwrap().code()));
+    let code = ended.recv_timeout(std::time::Duration::from_secs(60)).expect("the command ends");
+    assert_eq!(code, Some(128 + 15));
+}

@@ -97,24 +97,6 @@ async fn a_shell_runs_a_line() {
 }
 
 #[tokio::test]
-async fn a_killed_command_frees_the_lock_although_what_it_started_lives_on() {
-    let place = place();
-    // What the program starts is not killed with it, and has all the open files that it inherited.
-    let program = "sh -c 'echo $$; exec sleep 100' & exec cat";
-    let mut one = place.run(&["--label", "one"], "x", &["sh", "-c", program]);
-    let grandchild: i32 = one.line().await.unwrap().parse().unwrap();
-    let mut two = place.run(&["--label", "two"], "x", UNTIL_INPUT_ENDS);
-    place.until_queue("x", &[("one", true), ("two", false)]).await;
-
-    one.signal(Signal::KILL);
-    two.token("x").await;
-    kill_process(Pid::from_raw(grandchild).unwrap(), Signal::KILL).expect("it lives");
-    // The output ends when the program is gone as well, whose input is still open.
-    assert_eq!(one.line().await, None);
-    two.finish().await;
-}
-
-#[tokio::test]
 async fn a_killed_program_frees_the_lock() {
     let place = place();
     let mut one = place.run(&["--label", "one"], "x", &["sh", "-c", "echo $$; exec cat"]);
@@ -231,6 +213,17 @@ async fn verbose_says_what_it_waits_for() {
     let got = line().await;
     assert!(got.starts_with("fairlock: got \"x\" after ") && !got.contains(&first.to_string()), "{got}");
     assert!(in_time("the command ends", two.wait()).await.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_loss_that_only_the_release_finds_is_told() {
+    let place = place();
+    let entries = place.path().join("locks/x");
+    // Sooner after the grant than anybody looks.
+    let output = place.output(&["run", "x", "-c", &format!("rm {}/ex-*", entries.display())]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(76), "{said}");
+    assert!(said.contains("fairlock: lost \"x\": the entry was removed from the queue"), "{said}");
 }
 
 #[tokio::test]

@@ -4,11 +4,11 @@
 
 mod support;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use support::{LINGER, Place, Running, UNTIL_INPUT_ENDS, in_time};
+use support::{LINGER, Place, Running, UNTIL_INPUT_ENDS, in_time, runs, send};
 
 /// A shell line on a terminal of 60 columns and 10 rows, in which $FAIRLOCK is the command.
 fn on_terminal(place: &Place<TempDir>, line: &str) -> Running {
@@ -26,17 +26,50 @@ const CTRL_C: &[u8] = b"\x03";
 #[tokio::test]
 async fn ctrl_c_reaches_the_program_once() {
     let place = Place::directory();
-    let count = "n=0; trap 'n=$((n+1)); echo caught' INT; trap 'echo $n times; exit' TERM; echo $PPID";
+    let count = "n=0; trap 'n=$((n+1)); echo caught' INT; trap 'echo $n times; exit' TERM; echo ready";
     let mut terminal = on_terminal(
         &place,
-        &format!("exec $FAIRLOCK run x -- sh -c \"{}\"", escaped(&format!("{count}; {LINGER}"))),
+        &format!("echo $$; exec $FAIRLOCK run x -- sh -c \"{}\"", escaped(&format!("{count}; {LINGER}"))),
     );
-    let fairlock: i32 = terminal.line().await.unwrap().trim().parse().unwrap();
+    let fairlock = terminal.pid().await;
+    terminal.until_line("ready").await;
     terminal.type_in(CTRL_C).await;
     assert!(terminal.line().await.unwrap().ends_with("caught"));
     // A second interrupt would have been passed on before this.
-    kill_process(Pid::from_raw(fairlock).unwrap(), Signal::TERM).unwrap();
-    assert_eq!(terminal.line().await.unwrap().trim(), "1 times");
+    send(fairlock, Signal::TERM);
+    assert!(terminal.until_line(" times").await.ends_with("1 times"));
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_what_the_program_started_in_the_background() {
+    let place = Place::directory();
+    // A shell lets it ignore the interrupt.
+    let program = escaped("sleep 100 & echo $!; wait");
+    let mut terminal =
+        on_terminal(&place, &format!("trap : INT; $FAIRLOCK run x -- sh -c \"{program}\"; echo exit $?"));
+    let left = terminal.pid().await;
+    terminal.type_in(CTRL_C).await;
+    assert!(terminal.until_line("exit ").await.trim().ends_with("exit 130"));
+    assert!(!runs(left), "it goes on without the lock");
+}
+
+#[tokio::test]
+async fn ctrl_z_stops_the_program_and_fg_lets_it_go_on() {
+    let place = Place::directory();
+    let program = escaped("echo $$; read line; echo got $line; exit 3");
+    // With job control, as people have it.
+    let line =
+        format!("set -m; $FAIRLOCK run x -- sh -c \"{program}\"; echo stopped; read; fg; echo exit $?");
+    let mut terminal = on_terminal(&place, &format!("exec bash --norc -c '{line}'"));
+    let program = terminal.pid().await;
+    terminal.type_in(b"\x1a").await;
+    terminal.until_line("stopped").await;
+    let stat = std::fs::read_to_string(format!("/proc/{program}/stat")).unwrap();
+    assert!(stat.contains(") T "), "the program is stopped too: {stat}");
+    assert_eq!(place.code(&["run", "--try", "x", "--", "true"]).await, Some(75));
+    terminal.type_in(b"\na line\n").await;
+    terminal.until_line("got a line").await;
+    assert!(terminal.until_line("exit ").await.trim().ends_with("exit 3"));
 }
 
 /// As it stands between double quotes.

@@ -62,6 +62,14 @@ async fn a_program_whose_lock_is_lost_is_told_then_killed() {
 }
 
 #[tokio::test]
+async fn a_command_that_ends_leaves_no_session() {
+    let place = Place::on(ZooKeeper::start().await.unwrap());
+    assert_eq!(place.code(&["run", "x", "--", "true"]).await, Some(0));
+    let metrics = place.kept.four_letter("mntr").await.unwrap();
+    assert!(metrics.lines().any(|line| line == "zk_global_sessions\t0"), "{metrics}");
+}
+
+#[tokio::test]
 async fn demo_with_a_session_for_each_executor() {
     let place = place().await;
     let shown = place.stdout(&["demo", "--executors", "3", "--tasks", "4", "--hold", "1ms"]).await;

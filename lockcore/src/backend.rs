@@ -1,6 +1,7 @@
 //! What a driver implements: a backend that opens sessions, and the queue operations of one session.
 
 use std::fmt::Debug;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -81,6 +82,12 @@ pub trait QueueSession: Debug + Send + Sync + 'static {
 
     /// Removes one entry of this session.
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed>;
+
+    /// An open file that keeps the entry alive as long as anybody has it open, where the driver has such. Removing the
+    /// entry, and closing the session, end it for all of them.
+    fn descriptor(&self, _lock: &LockKey, _id: &EntryId) -> Result<Option<OwnedFd>> {
+        Ok(None)
+    }
 
     /// The queue for people to read: every entry, in order, with all that is known of it.
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>>;

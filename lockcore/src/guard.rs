@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,6 +35,10 @@ pub trait Hold: Debug + Send + Sync + 'static {
     fn loss_signal(&self) -> &LossSignal;
     /// Asks the server whether it still holds.
     async fn verify(&self) -> Result<()>;
+    /// An open file that keeps it held, where there is such.
+    fn descriptor(&self) -> Result<Option<OwnedFd>> {
+        Ok(None)
+    }
     /// Gives it back, also when the future is dropped.
     async fn release(self: Box<Self>) -> Result<Released>;
 }
@@ -162,6 +167,18 @@ impl LockGuard {
     /// Safe to drop.
     pub async fn verify(&self) -> Result<()> {
         self.hold.verify().await
+    }
+
+    /// An open file for processes that this one starts: the lock stays held as long as any of them has it open, even if
+    /// this process dies. To give the lock back frees it all the same. `None` where locks live on a server.
+    ///
+    /// It is closed in programs that are executed, unless its close-on-exec flag is taken away.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when this process may not have more open files.
+    pub fn descriptor(&self) -> Result<Option<OwnedFd>> {
+        self.hold.descriptor()
     }
 
     /// Runs a future as long as the lock is held: it is dropped when the lock is lost.

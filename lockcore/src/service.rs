@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -55,6 +56,9 @@ pub trait LockService: Debug + Send + Sync + 'static {
 
     /// Whether everything that is held now is sure to be held, by the current session.
     fn session(&self) -> SessionState;
+
+    /// How long the server lets the current session live after a renewal; `None` if it lasts until it is ended.
+    fn session_time(&self) -> Option<Duration>;
 
     /// Gives everything back and ends the session; idempotent. Guards are lost, waiting acquisitions and later
     /// calls fail with [`Closed`](crate::ErrorKind::Closed).

@@ -194,6 +194,10 @@ impl LockService for Stub {
         SessionState::Live
     }
 
+    fn session_time(&self) -> Option<Duration> {
+        None
+    }
+
     async fn close(&self) -> Result<()> {
         self.closed.store(true, Ordering::SeqCst);
         Err(Error::new(ErrorKind::Unreachable, "the server went away meanwhile"))

@@ -247,6 +247,16 @@ async fn a_grant_without_end_has_no_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_session_time_is_what_the_server_granted() {
+    for granted in [None, Some(Duration::from_secs(7))] {
+        let (locks, lock) = exclusive(&Server::new(granted)).await;
+        assert_eq!(locks.session_time(), granted);
+        let guard = lock.acquire().await.unwrap();
+        assert!(guard.descriptor().unwrap().is_none(), "a server's entry is no file");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_semaphore_is_not_broken_by_one_who_disagrees() {
     let server = Server::new(None);
     let locks = service(&server).await;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use conformance::server::ZooKeeper;
+use conformance::server::{Redis, ZooKeeper};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -50,6 +50,15 @@ impl Place<ZooKeeper> {
     pub(crate) fn on(kept: ZooKeeper) -> Self {
         let root = fairlock::EntryId::random();
         let url = format!("zookeeper://{}/{root}?session_timeout=2s", kept.address());
+        Self { kept, url }
+    }
+}
+
+impl Place<Redis> {
+    /// Keys of its own on this server, whose sessions expire soon.
+    pub(crate) fn with(kept: Redis) -> Self {
+        let prefix = fairlock::EntryId::random();
+        let url = format!("redis://{}/0?prefix={prefix}&session_timeout=3s", kept.address());
         Self { kept, url }
     }
 }
@@ -100,6 +109,25 @@ impl<K: Sync> Place<K> {
         let wanted: Vec<_> = wanted.iter().map(|(label, holds)| ((*label).to_owned(), *holds)).collect();
         in_time(&format!("{wanted:?}"), async { while self.queue(name).await != wanted {} }).await;
     }
+}
+
+/// Whether a process is there and no corpse: what is killed may stay as one for a while.
+pub(crate) fn runs(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+pub(crate) async fn until_dead(pid: i32) {
+    let dead = async {
+        while runs(pid) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    in_time(&format!("the end of process {pid}"), dead).await;
+}
+
+pub(crate) fn send(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
 
 /// A command that runs.
@@ -155,14 +183,23 @@ impl Running {
         seen
     }
 
+    /// The next line, which is a process id.
+    pub(crate) async fn pid(&mut self) -> i32 {
+        self.line().await.expect("the program runs").trim().parse().unwrap()
+    }
+
     pub(crate) async fn token(&mut self, name: &str) -> u64 {
         let line = self.line().await.expect("the program runs");
         line.strip_prefix(name).unwrap_or_else(|| panic!("{line:?}")).trim().parse().unwrap()
     }
 
+    /// Its number, which is that of its process group as well if it was started by a [`Place`].
+    pub(crate) fn id(&self) -> Pid {
+        Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self.child.id().unwrap().try_into().unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        kill_process(self.id(), signal).unwrap();
     }
 
     pub(crate) async fn type_in(&mut self, text: &[u8]) {

@@ -1,5 +1,7 @@
 //! What stands behind the guard of a queued lock.
 
+use std::os::fd::OwnedFd;
+
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -75,6 +77,10 @@ impl Hold for QueueHold {
                 Err(Error::lost(Loss::Removed))
             }
         }
+    }
+
+    fn descriptor(&self) -> Result<Option<OwnedFd>> {
+        self.ticket.open.session().descriptor(&self.ticket.lock, &self.ticket.id)
     }
 
     async fn release(mut self: Box<Self>) -> Result<Released> {

@@ -79,6 +79,10 @@ impl LockService for QueueLocks {
         self.sessions.lock().last.lease().state()
     }
 
+    fn session_time(&self) -> Option<Duration> {
+        self.sessions.lock().last.lease().granted()
+    }
+
     async fn close(&self) -> Result<()> {
         let last = {
             let mut state = self.sessions.lock();

@@ -34,6 +34,11 @@ impl LeaseClock {
         Self { granted, renewed: sent, in_doubt: false, loss: None }
     }
 
+    /// How long the server lets the session live after a renewal; `None` if it lasts until it is ended.
+    pub fn granted(&self) -> Option<Duration> {
+        self.granted
+    }
+
     /// How often to renew.
     pub fn renewal_interval(&self) -> Option<Duration> {
         self.granted.map(|granted| granted / Self::RENEWALS)

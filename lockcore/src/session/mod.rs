@@ -88,6 +88,11 @@ impl Lease {
         self.shared.clock.now()
     }
 
+    /// How long the server lets the session live after a renewal; `None` if it lasts until it is ended.
+    pub fn granted(&self) -> Option<Duration> {
+        self.lock().granted()
+    }
+
     /// How often the driver should renew.
     pub fn renewal_interval(&self) -> Option<Duration> {
         self.lock().renewal_interval()

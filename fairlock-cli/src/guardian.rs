@@ -1,0 +1,222 @@
+//! The guardian: a process between `fairlock run` and its program. It sees to it that nothing of the program works without
+//! the lock, whatever becomes of `fairlock run`.
+//!
+//! It is the parent of the program, adopts every orphan that the program leaves, and is a dead man's switch: it knows
+//! until when the lock is sure to be held, and kills everything when that time passes without news, or when
+//! `fairlock run` dies. In a directory it has the locked file open, and so has the program: the kernel keeps the lock until
+//! both are gone.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper, setsid};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::child;
+use crate::descendants::{Descendants, reap};
+use crate::exit::{Failure, OTHER};
+use crate::link::{Link, Moment, Order, Report, now, shared};
+use crate::output;
+use crate::signals::{Signals, asks_to_end};
+
+/// Tells this program, as its first argument, to be a guardian. The grace and the command follow.
+pub(crate) const GUARDIAN: &str = "__guardian";
+
+/// Where this process was started as a guardian: what came of it.
+pub(crate) fn serve() -> Option<Result<ExitCode, Failure>> {
+    let mut arguments = std::env::args_os().skip(1);
+    arguments.next().filter(|first| first == GUARDIAN)?;
+    let grace = humantime::parse_duration(arguments.next()?.to_str()?).ok()?;
+    // On one thread, the main one: with that the program would die.
+    let runtime = Builder::new_current_thread().enable_all().build();
+    Some(
+        runtime
+            .map_err(Failure::from)
+            .and_then(|runtime| runtime.block_on(guard(grace, arguments.collect()))),
+    )
+}
+
+async fn guard(grace: Duration, command: Vec<OsString>) -> Result<ExitCode, Failure> {
+    // What is sent to everybody, to end them, does not end this process: that comes last.
+    let _handled = Signals::new()?;
+    set_child_subreaper(Some(getpid())).map_err(io::Error::from)?;
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut files = shared(&socket)?.into_iter();
+    let mut link = Link::new(socket)?;
+    let (Some(stdin), lock, Some(Order::Held(held))) = (files.next(), files.next(), link.next().await) else {
+        return Err(Failure::new(OTHER, "fairlock died before its program started"));
+    };
+    let mut guardian = Guardian::new(start(&command, stdin, lock.as_ref())?, grace, held, lock.is_some());
+    loop {
+        let Some(report) = guardian.attend(&mut link).await? else {
+            return Err(Failure::new(OTHER, "fairlock died before its program ended"));
+        };
+        link.send(&report);
+        // A signal to both, the program and fairlock, may have ended the program before it was heard of here.
+        match link.next().await {
+            Some(order) => guardian.obey(order),
+            None => break,
+        }
+    }
+    // Has fairlock died before it gave the lock back? What the program left to run may have it open, but has no
+    // business with it any more.
+    if let Some(lock) = lock {
+        let _ = flock(lock, FlockOperation::Unlock);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the program, which inherits the locked file.
+fn start(command: &[OsString], stdin: OwnedFd, lock: Option<&OwnedFd>) -> io::Result<Pid> {
+    lock.map_or(Ok(()), |lock| fcntl_setfd(lock, FdFlags::empty()))?;
+    let program = child::spawn(command, stdin)?;
+    // The program stays in the process group that the shell made, so that the keys of the terminal work. The guardian
+    // leaves the group and the session: what is sent to the group, to stop or to kill it, must not reach the one who
+    // would have to act on that.
+    setsid()?;
+    Ok(program)
+}
+
+#[derive(Debug)]
+struct Guardian {
+    program: Pid,
+    /// Whether it has the lock open, which so is kept until this process ends.
+    keeps_lock: bool,
+    grace: Duration,
+    /// Until when the lock is sure to be held; `None`: until it is given back.
+    held: Option<Moment>,
+    /// How the program ended, if it has.
+    status: Option<ExitStatus>,
+    /// Whether a signal asked it to end.
+    asked: bool,
+    /// When SIGTERM was sent to everything.
+    told: Option<Moment>,
+    /// When everything is killed for want of the lock. Once that is decided, nothing puts it off.
+    revoked: Option<Moment>,
+    descendants: Descendants,
+}
+
+const KEPT: &str = "the lock is kept until it ends";
+const NOT_KEPT: &str = "it goes on without the lock";
+
+impl Guardian {
+    fn new(program: Pid, grace: Duration, held: Option<Moment>, keeps_lock: bool) -> Self {
+        let (status, asked, told, revoked) = (None, false, None, None);
+        let descendants = Descendants::default();
+        Self { program, keeps_lock, grace, held, status, asked, told, revoked, descendants }
+    }
+
+    /// Returns when the program has ended, and all that has to end with it; `None` if fairlock died meanwhile.
+    async fn attend(&mut self, link: &mut Link) -> io::Result<Option<Report>> {
+        let mut children = signal(SignalKind::child())?;
+        loop {
+            let others = self.reap()?;
+            if let Some(report) = self.over(others) {
+                return Ok(Some(report));
+            }
+            self.tell_if_due();
+            if self.kill_at().is_some_and(|moment| moment <= now()) {
+                output::diagnostic("killing the program: it still runs");
+                let otherwise = if self.revoked.is_some() { NOT_KEPT } else { KEPT };
+                self.descendants.end(otherwise).await?;
+                return Ok(self.over(false));
+            }
+            tokio::select! {
+                order = link.next() => match order {
+                    Some(order) => self.obey(order),
+                    None => break,
+                },
+                _ = children.recv() => {}
+                () = tokio::time::sleep(self.pause()) => {}
+            }
+        }
+        output::diagnostic("killing the program: fairlock died");
+        self.descendants.end(if self.keeps_lock { KEPT } else { NOT_KEPT }).await?;
+        Ok(None)
+    }
+
+    /// Takes note of what ended; whether anything is left.
+    fn reap(&mut self) -> io::Result<bool> {
+        reap(|pid, status| {
+            // Once the program has ended, its number may be that of another process.
+            if pid == self.program && self.status.is_none() {
+                self.status = Some(ExitStatus::from_raw(status.as_raw()));
+            }
+        })
+    }
+
+    /// How it all ended, if it has. What the program leaves behind at an end of its own may stay.
+    fn over(&self, others: bool) -> Option<Report> {
+        let left_alone = self.status.is_some() && !self.asked && self.revoked.is_none();
+        let status = self.status.unwrap_or_else(|| ExitStatus::from_raw(Signal::KILL.as_raw()));
+        let report = match self.revoked {
+            Some(_) => Report::Revoked,
+            None => Report::Exited { status: status.into_raw(), asked: self.asked },
+        };
+        (left_alone || !others).then_some(report)
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Held(held) => {
+                self.held = held;
+                self.revoked = self.revoked.map(|moment| held.map_or(moment, |held| held.min(moment)));
+            }
+            Order::Interrupted => self.asked = true,
+            Order::Signal(number) => match Signal::from_named_raw(number) {
+                Some(Signal::TERM) => {
+                    self.asked = true;
+                    self.told.get_or_insert_with(now);
+                    self.descendants.signal(Signal::TERM, KEPT);
+                }
+                Some(signal) if asks_to_end(signal) => {
+                    self.asked = true;
+                    self.descendants.signal(signal, KEPT);
+                }
+                // Others mean what the program makes of them, and end processes that know nothing of them.
+                Some(signal) if self.status.is_none() => drop(kill_process(self.program, signal)),
+                _ => {}
+            },
+        }
+    }
+
+    /// Sends SIGTERM to everything, where the time has come for that.
+    fn tell_if_due(&mut self) {
+        let due = self.held.filter(|held| self.revoked.is_none() && held.saturating_sub(self.grace) <= now());
+        if let Some(held) = due {
+            self.revoked = Some(held);
+            let rest = Duration::from_millis(held.saturating_sub(now()).as_millis() as u64);
+            let rest = humantime::format_duration(rest);
+            output::diagnostic(format_args!("ending the program because of its lock, by SIGKILL in {rest}"));
+        }
+        let left_over = self.asked && self.status.is_some();
+        if self.told.is_none() && (left_over || self.revoked.is_some()) {
+            self.told = Some(now());
+            self.descendants.signal(Signal::TERM, if left_over { KEPT } else { NOT_KEPT });
+        }
+    }
+
+    /// When everything that still runs is killed. A program that a signal asked to end may take its time; what it
+    /// leaves behind then may not.
+    fn kill_at(&self) -> Option<Moment> {
+        let told = self.told.filter(|_| self.asked && self.status.is_some());
+        let left_over = told.map(|told| told.saturating_add(self.grace));
+        self.revoked.into_iter().chain(left_over).min()
+    }
+
+    /// For how long there is nothing to do. A timer stands still while the machine sleeps, so it is not trusted for long.
+    fn pause(&self) -> Duration {
+        const LONGEST: Duration = Duration::from_secs(1);
+        let tell = self.held.filter(|_| self.revoked.is_none()).map(|held| held.saturating_sub(self.grace));
+        let next = self.kill_at().into_iter().chain(tell).min();
+        next.map_or(LONGEST, |moment| moment.saturating_sub(now()).min(LONGEST))
+    }
+}
