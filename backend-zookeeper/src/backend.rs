@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::join;
 use lockcore::queue::QueueLocks;
 use lockcore::session::Clock;
 use lockcore::{
@@ -49,9 +50,9 @@ impl ZooKeeper {
         let client = self.client().await?;
         let path = family_path(self.options.root(), Family::Lock);
         let sent = Clock::Boot.now();
-        let (synced, readable) = (client.sync("/"), client.get_data(&path));
-        synced.await.map_err(error)?;
-        match readable.await {
+        let (touched, readable) = join(heartbeat::touch(&client), client.get_data(&path)).await;
+        touched.map_err(error)?;
+        match readable {
             Ok(_) | Err(ClientError::NoNode) => {}
             Err(source) => return Err(error(source)),
         }

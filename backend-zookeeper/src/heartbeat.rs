@@ -2,7 +2,7 @@
 
 use lockcore::session::{Clock, Lease, Loss, Moment};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use zookeeper_client::{Client, SessionState, StateWatcher};
+use zookeeper_client::{Client, Error as ClientError, MultiWriteError, SessionState, StateWatcher};
 
 use crate::error::error;
 
@@ -22,8 +22,6 @@ pub(crate) fn start(client: Client, sent: Moment) -> Lease {
     lease
 }
 
-/// Renews with `sync`, because it goes through the leader, which checks the session there. A read would be answered
-/// by a follower, even one that is cut off while the leader lets the session expire.
 async fn renew(client: &Client, lease: &Lease) {
     let Some(period) = lease.renewal_interval() else { return };
     let mut ticks = interval_at(Instant::now() + period, period);
@@ -31,13 +29,27 @@ async fn renew(client: &Client, lease: &Lease) {
     loop {
         ticks.tick().await;
         let sent = lease.now();
-        match client.sync("/").await {
+        match touch(client).await {
             Ok(()) => lease.renewed(sent),
             Err(source) => {
                 tracing::debug!(error = %error(source), "session not renewed");
                 lease.doubt();
             }
         }
+    }
+}
+
+/// Has a majority of the servers acknowledge that the session is alive.
+///
+/// Only what is written needs a majority: a leader that was stopped, and replaced meanwhile, answers everything else
+/// when it goes on, until it notices. So this is a transaction, which checks the session and changes nothing.
+pub(crate) async fn touch(client: &Client) -> Result<(), ClientError> {
+    let mut transaction = client.new_multi_writer();
+    transaction.add_check_version("/", -1)?;
+    match transaction.commit().await {
+        // It went the same way if we may not read the root.
+        Ok(_) | Err(MultiWriteError::OperationFailed { source: ClientError::NoAuth, .. }) => Ok(()),
+        Err(refused) => Err(refused.into()),
     }
 }
 

@@ -16,7 +16,9 @@ use lockcore::{
     Effect, Entry, EntryId, EntryKind, ErrorKind, Family, FencingToken, LockKey, LockName, QueueBackend,
     QueueSession, Removed, Revision, SessionState,
 };
-use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error as ClientError};
+use zookeeper_client::{
+    Acl, Acls, AuthId, Client, CreateMode, CreateOptions, Error as ClientError, Permission,
+};
 
 const OPEN: Acls<'static> = Acls::anyone_all();
 const PERSISTENT: CreateOptions<'static> = CreateMode::Persistent.with_acls(OPEN);
@@ -325,6 +327,16 @@ async fn whoever_authenticates_keeps_others_out() {
     assert_eq!(wrong.unwrap_err().kind(), ErrorKind::PermissionDenied);
     let again = open(ours).await.enqueue(&lock, &exclusive()).await.unwrap();
     assert!(matches!(again.standing, Standing::Waits { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_that_may_not_be_read_does_no_harm() {
+    let bed = Bed::new().await;
+    let closed = [Acl::new(Permission::CREATE, AuthId::anyone())];
+    bed.admin.set_acl("/", &closed, None).await.unwrap();
+    assert_eq!(bed.admin.list_children("/").await, Err(ClientError::NoAuth));
+    let (session, lock, entry) = (bed.session().await, lock("a"), exclusive());
+    assert_eq!(session.enqueue(&lock, &entry).await.unwrap().standing, Standing::Holds);
 }
 
 #[tokio::test(flavor = "multi_thread")]
