@@ -29,12 +29,14 @@
 //! first of these are served, or every 10 to 20 seconds.
 
 mod backend;
+mod connection;
 mod error;
-mod heartbeat;
+mod keeper;
 mod layout;
 mod options;
 mod places;
 mod session;
+mod watches;
 
 pub use backend::{SCHEME, ZooKeeper, ZooKeeperFactory};
 pub use options::ZooKeeperOptions;

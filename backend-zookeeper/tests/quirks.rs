@@ -66,8 +66,8 @@ impl Bed {
     }
 
     async fn watches(&self) -> u32 {
-        let answer = self.server.four_letter("wchs").await.unwrap();
-        answer.rsplit_once("Total watches:").unwrap().1.trim().parse().unwrap()
+        let answer = self.server.four_letter("mntr").await.unwrap();
+        answer.lines().find_map(|line| line.strip_prefix("zk_watch_count")).unwrap().trim().parse().unwrap()
     }
 }
 
@@ -180,7 +180,11 @@ async fn semaphore_entries_of_the_gem_take_permits() {
     let fourth = entry(EntryKind::Permits { permits: 1, limit: 3 });
     let enqueued = session.enqueue(&semaphore, &fourth).await.unwrap();
     let Standing::Waits { wake, .. } = enqueued.standing else { panic!("{enqueued:?}") };
-    assert_eq!(wake, [third.id, EntryId::from("sem0000000001"), EntryId::from("sem0000000000")]);
+    let third = format!("sem-1-3-{}-0000000002", third.id);
+    assert_eq!(
+        wake,
+        [EntryId::from(&*third), EntryId::from("sem0000000001"), EntryId::from("sem0000000000")]
+    );
     bed.admin.delete("/_zksemaphore/g/sem0000000001", None).await.unwrap();
     assert_eq!(session.look(&semaphore, &fourth.id).await.unwrap(), Standing::Holds);
 }
@@ -316,17 +320,79 @@ async fn an_entry_of_another_session_is_not_adopted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_authenticates_keeps_others_out() {
+async fn whoever_authenticates_keeps_others_out_of_their_locks_and_of_nothing_else() {
     let bed = Bed::new().await;
-    let (lock, ours) = (lock("a"), bed.options().with_auth("digest", "me:secret"));
+    let options = bed.options().with_root("/team").unwrap();
+    let (lock, other) = (lock("a"), lock("b"));
+    let ours = options.clone().with_auth("digest", "me:secret");
     let session = open(ours.clone()).await;
     let enqueued = session.enqueue(&lock, &exclusive()).await.unwrap();
     assert_eq!(enqueued.standing, Standing::Holds);
-    assert_eq!(bed.admin.list_children("/_zklocking/a").await, Err(ClientError::NoAuth));
-    let wrong = ZooKeeper::new(bed.options().with_auth("digest", "me:guess")).open_session().await;
-    assert_eq!(wrong.unwrap_err().kind(), ErrorKind::PermissionDenied);
+    let path = "/team/_zklocking/a";
+    assert_eq!(bed.admin.list_children(path).await, Err(ClientError::NoAuth));
+    let theirs = open(options.with_auth("digest", "you:guess")).await;
+    let error = theirs.enqueue(&lock, &exclusive()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    assert!(error.to_string().contains(path) && error.to_string().contains(bed.server.address()), "{error}");
+    let entry = exclusive();
+    assert_eq!(theirs.enqueue(&other, &entry).await.unwrap().standing, Standing::Holds);
+    assert_eq!(theirs.names().await.unwrap().len(), 2);
+    assert_eq!(theirs.remove(&other, &entry.id).await.unwrap(), Removed::Now);
     let again = open(ours).await.enqueue(&lock, &exclusive()).await.unwrap();
     assert!(matches!(again.standing, Standing::Waits { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_may_not_be_read_is_waited_for_and_described() {
+    let bed = Bed::new().await;
+    bed.admin.mkdir("/_zklocking/a", &PERSISTENT).await.unwrap();
+    let (lock, secret, entry) = (lock("a"), exclusive(), exclusive());
+    let theirs = open(bed.options().with_auth("digest", "me:secret")).await;
+    let token = theirs.enqueue(&lock, &secret).await.unwrap().token;
+    let session = bed.session().await;
+    let enqueued = session.enqueue(&lock, &entry).await.unwrap();
+    let Standing::Waits { wake, seen } = enqueued.standing else { panic!("{enqueued:?}") };
+    let described = session.describe(&lock).await.unwrap();
+    let shown: Vec<_> = described.iter().map(|entry| (entry.token, entry.label.as_str())).collect();
+    assert_eq!(shown, [(token, ""), (enqueued.token, "quirks é")]);
+    let watch = session.watch(&lock, &wake, seen);
+    let release = async {
+        eventually("a watch", || async { bed.watches().await == 1 }).await;
+        assert_eq!(theirs.remove(&lock, &secret.id).await.unwrap(), Removed::Now);
+    };
+    within("the watch fires", async { tokio::join!(watch, release).0.unwrap() }).await;
+    assert_eq!(session.look(&lock, &entry.id).await.unwrap(), Standing::Holds);
+}
+
+/// What an operator left, or somebody who takes the directory for their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_session_holds_is_no_entry_and_turns_no_order_round() {
+    let bed = Bed::new().await;
+    bed.admin.mkdir("/_zklocking/a", &PERSISTENT).await.unwrap();
+    let container = CreateMode::Container.with_acls(OPEN);
+    let (session, other, lock) = (bed.session().await, bed.session().await, lock("a"));
+    let (first, second) = (exclusive(), exclusive());
+    let holds = async |session: &Session, entry: &Entry| loop {
+        match session.enqueue(&lock, entry).await.unwrap().standing {
+            Standing::Waits { wake, seen } if !wake[0].as_str().contains(first.id.as_str()) => {
+                session.watch(&lock, &wake, seen).await.unwrap();
+            }
+            standing => break standing == Standing::Holds,
+        }
+    };
+    for stray in ["ex-2147483647", "ex2147483647", "ex-stray-2147483648", "ex-stray--000000001"] {
+        bed.admin.create(&format!("/_zklocking/a/{stray}"), b"", &PERSISTENT).await.unwrap();
+    }
+    bed.admin.create("/_zklocking/a/ex-stray--000000002", b"", &container).await.unwrap();
+    assert!(within("the first", holds(&session, &first)).await);
+    assert!(!within("the second", holds(&other, &second)).await, "two holders");
+    let described = session.describe(&lock).await.unwrap();
+    assert_eq!(
+        described.into_iter().map(|entry| entry.id).collect::<Vec<_>>(),
+        [&first.id, &second.id].map(Clone::clone)
+    );
+    session.remove(&lock, &first.id).await.unwrap();
+    assert!(within("the second, alone", holds(&other, &second)).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
