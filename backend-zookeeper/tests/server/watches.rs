@@ -1,0 +1,85 @@
+//! Watches, many of them.
+
+use futures::FutureExt;
+use futures::future::join_all;
+use futures::stream::{FuturesUnordered, StreamExt};
+use lockcore::queue::Standing;
+use lockcore::{Entry, EntryKind, Family, Removed, Revision};
+
+use crate::bed::{Bed, doubts, enqueue, entry, eventually, exclusive, key, lock, through, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_watch_leaves_nothing_on_the_server() {
+    let bed = Bed::new().await;
+    let (session, lock, first) = (bed.session().await, lock("a"), exclusive());
+    session.enqueue(&lock, &first).await.unwrap();
+    let ids = [first.id];
+    let (one, two) = (session.watch(&lock, &ids, Revision(0)), session.watch(&lock, &ids, Revision(0)));
+    tokio::select! {
+        _ = one => panic!("the entry has not left"),
+        _ = two => panic!("the entry has not left"),
+        () = eventually("a watch", || async { bed.watches().await == 1 }) => {}
+    }
+    eventually("no watch", || async { bed.watches().await == 0 }).await;
+    drop(session.watch(&lock, &ids, Revision(0)).now_or_never());
+    session.remove(&lock, &ids[0]).await.unwrap();
+    within("the watch on nothing", session.watch(&lock, &ids, Revision(0))).await.unwrap();
+    eventually("no watch", || async { bed.watches().await == 0 }).await;
+}
+
+/// The library itself loses count when it repeats paths of more than 128 KiB.
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_watches_survive_a_reconnect() {
+    let bed = Bed::new().await;
+    let proxy = bed.proxy().await;
+    let (session, lock) = (through(&proxy).await, lock("a-name-of-some-length"));
+    let entries: Vec<Entry> = std::iter::repeat_with(exclusive).take(2000).collect();
+    join_all(entries.iter().map(|entry| enqueue(&session, &lock, entry))).await;
+    let watches =
+        entries.iter().map(|entry| session.watch(&lock, std::slice::from_ref(&entry.id), Revision(0)));
+    let mut watches: FuturesUnordered<_> = watches.collect();
+    let armed = || eventually("all watches", || async { bed.watches().await == 2000 });
+    tokio::select! {
+        fired = watches.next() => panic!("no entry has left: {fired:?}"),
+        () = armed() => {}
+    }
+    proxy.cut();
+    doubts(&session).await;
+    eventually("no watch", || async { bed.watches().await == 0 }).await;
+    proxy.heal();
+    tokio::select! {
+        fired = watches.next() => panic!("no entry has left: {fired:?}"),
+        () = armed() => {}
+    }
+    assert_eq!(session.remove(&lock, &entries[1000].id).await.unwrap(), Removed::Now);
+    within("the watch fires", watches.next()).await.unwrap().unwrap();
+}
+
+/// Together the wake sets here have 10,000 members and the paths of each 160 kB.
+#[tokio::test(flavor = "multi_thread")]
+async fn wake_sets_of_any_size_are_watched_and_share_their_watches() {
+    let bed = Bed::new().await;
+    let (session, gpus) = (bed.session().await, key(Family::Semaphore, &"é".repeat(256)));
+    let one = || entry(EntryKind::Permits { permits: 1, limit: 100 });
+    let holders: Vec<Entry> = std::iter::repeat_with(one).take(100).collect();
+    join_all(holders.iter().map(|entry| enqueue(&session, &gpus, entry))).await;
+    let mut watches = FuturesUnordered::new();
+    for waiter in std::iter::repeat_with(one).take(100) {
+        let Standing::Waits { wake, seen } = enqueue(&session, &gpus, &waiter).await.standing else {
+            panic!("more holders than permits")
+        };
+        assert_eq!(wake.len(), 100);
+        let (session, gpus) = (session.clone(), gpus.clone());
+        watches.push(async move { session.watch(&gpus, &wake, seen).await.map(|()| waiter.id) });
+    }
+    let armed = eventually("one watch for each node", || async { bed.watches().await == 199 });
+    tokio::select! {
+        fired = watches.next() => panic!("no entry has left: {fired:?}"),
+        () = armed => {}
+    }
+    let first = session.list(&gpus).await.unwrap().entries;
+    session.remove(&gpus, &first[0].id).await.unwrap();
+    let woken = within("the watch fires", watches.next()).await.unwrap().unwrap();
+    assert_eq!(woken, first[100].id);
+    assert!(watches.next().now_or_never().is_none(), "more woken than let in");
+}
