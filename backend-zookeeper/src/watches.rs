@@ -29,25 +29,20 @@ pub(crate) struct Watches {
     table: Arc<Mutex<Table>>,
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    made: u64,
-    nodes: HashMap<String, (u64, WeakShared<Waiting>)>,
-}
+/// The watches by the paths of their nodes.
+type Table = HashMap<String, WeakShared<Waiting>>;
 
 impl Watches {
     /// The watch of this node.
     pub(crate) fn watch(&self, link: &Link, path: String) -> Watch {
         let mut table = lock(&self.table);
-        if let Some(watch) = table.nodes.get(&path).and_then(|(_, watch)| watch.upgrade()) {
+        if let Some(watch) = table.get(&path).and_then(WeakShared::upgrade) {
             return watch;
         }
-        table.made += 1;
-        let number = table.made;
-        let row = Row { table: self.table.clone(), path: path.clone(), number };
+        let row = Row { table: self.table.clone(), path: path.clone() };
         let watch = watch(link.clone(), row).boxed().shared();
         if let Some(weak) = watch.downgrade() {
-            table.nodes.insert(path, (number, weak));
+            table.insert(path, weak);
         }
         watch
     }
@@ -77,16 +72,12 @@ async fn watch(link: Link, row: Row) -> Result<Seen> {
 struct Row {
     table: Arc<Mutex<Table>>,
     path: String,
-    number: u64,
 }
 
 impl Drop for Row {
     fn drop(&mut self) {
-        let mut table = lock(&self.table);
-        // The next one may be there already.
-        if table.nodes.get(&self.path).is_some_and(|(number, _)| *number == self.number) {
-            table.nodes.remove(&self.path);
-        }
+        // It may be that of the next watch of this node already, which is then not shared with those to come.
+        lock(&self.table).remove(&self.path);
     }
 }
 

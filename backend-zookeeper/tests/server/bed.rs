@@ -58,9 +58,20 @@ impl Bed {
         FencingToken::new(stat.czxid.try_into().unwrap())
     }
 
+    /// How many watches the server has set.
     pub(crate) async fn watches(&self) -> u32 {
+        self.count("zk_watch_count").await
+    }
+
+    /// How many requests the server has received.
+    pub(crate) async fn requests(&self) -> u32 {
+        self.count("zk_packets_received").await
+    }
+
+    async fn count(&self, what: &str) -> u32 {
         let answer = self.server.four_letter("mntr").await.unwrap();
-        answer.lines().find_map(|line| line.strip_prefix("zk_watch_count")).unwrap().trim().parse().unwrap()
+        let mut lines = answer.lines().filter_map(|line| line.split_once('\t'));
+        lines.find(|(name, _)| *name == what).unwrap().1.parse().unwrap()
     }
 }
 

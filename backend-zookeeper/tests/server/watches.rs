@@ -72,11 +72,14 @@ async fn wake_sets_of_any_size_are_watched_and_share_their_watches() {
         let (session, gpus) = (session.clone(), gpus.clone());
         watches.push(async move { session.watch(&gpus, &wake, seen).await.map(|()| waiter.id) });
     }
+    let before = bed.requests().await;
     let armed = eventually("one watch for each node", || async { bed.watches().await == 199 });
     tokio::select! {
         fired = watches.next() => panic!("no entry has left: {fired:?}"),
         () = armed => {}
     }
+    let requests = bed.requests().await - before;
+    assert!(requests < 1000, "{requests} requests to set 199 watches");
     let first = session.list(&gpus).await.unwrap().entries;
     session.remove(&gpus, &first[0].id).await.unwrap();
     let woken = within("the watch fires", watches.next()).await.unwrap().unwrap();
