@@ -1,10 +1,15 @@
 //! Watches, many of them.
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use backend_zookeeper::ZooKeeper;
 use futures::FutureExt;
 use futures::future::join_all;
-use futures::stream::{FuturesUnordered, StreamExt};
-use lockcore::queue::Standing;
-use lockcore::{Entry, EntryKind, Family, Removed, Revision};
+use futures::stream::{self, FuturesUnordered, StreamExt};
+use lockcore::queue::{QueueLocks, Standing};
+use lockcore::{DistributedLockExt, Entry, EntryKind, Family, LockGuard, LockService, Removed, Revision};
+use tokio::task::JoinSet;
 
 use crate::bed::{Bed, doubts, enqueue, entry, eventually, exclusive, key, lock, through, within};
 
@@ -85,4 +90,39 @@ async fn wake_sets_of_any_size_are_watched_and_share_their_watches() {
     let woken = within("the watch fires", watches.next()).await.unwrap().unwrap();
     assert_eq!(woken, first[100].id);
     assert!(watches.next().now_or_never().is_none(), "more woken than let in");
+}
+
+/// `cargo test --release -p backend-zookeeper --test server -- --ignored --nocapture hand_over`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn hand_over_among_a_thousand_waiters_beside_ten_thousand_held_locks() {
+    let bed = Bed::new().await;
+    let locks = Arc::new(QueueLocks::connect(ZooKeeper::new(bed.options())).await.unwrap());
+    let held = stream::iter(0..10_000).map(|number| {
+        let lock = locks.exclusive(&format!("held-{number}")).unwrap();
+        async move { lock.acquire().await.unwrap() }
+    });
+    let held: Vec<_> = held.buffer_unordered(64).collect().await;
+    let busy = locks.exclusive("busy").unwrap();
+    let first = busy.acquire().await.unwrap();
+    let mut waiters = JoinSet::new();
+    for _ in 0..1000 {
+        let busy = busy.clone();
+        waiters.spawn(async move {
+            let guard = busy.acquire().await.unwrap();
+            let granted = Instant::now();
+            let _ = guard.release().await.unwrap();
+            granted
+        });
+    }
+    eventually("all watches", || async { bed.watches().await > 10_900 }).await;
+    let released = Instant::now();
+    let _ = first.release().await.unwrap();
+    let mut grants = waiters.join_all().await;
+    grants.push(released);
+    grants.sort();
+    let mut gaps: Vec<_> = grants.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    gaps.sort();
+    println!("hand-over: median {:?}, 99 % {:?}, longest {:?}", gaps[500], gaps[990], gaps[999]);
+    assert!(held.iter().all(LockGuard::is_valid));
 }
