@@ -168,3 +168,54 @@ async fn a_server_that_is_away_is_tried_at_a_steady_pace() {
     // If each pause were twice as long as the one before, the session would be lost by now.
     assert_eq!(session.lease().loss(), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_lost_connections_lose_nothing() {
+    let bed = Bed::new().await;
+    let proxy = bed.proxy().await;
+    let (session, lock) = (through(&proxy).await, lock("a"));
+    let (first, second) = (exclusive(), exclusive());
+    enqueue(&session, &lock, &first).await;
+    let Standing::Waits { wake, seen } = enqueue(&session, &lock, &second).await.standing else {
+        panic!("two holders")
+    };
+    let watch = session.watch(&lock, &wake, seen);
+    let cuts = async {
+        for _ in 0..20 {
+            eventually("a watch", || async { bed.watches().await == 1 }).await;
+            proxy.cut();
+            doubts(&session).await;
+            proxy.heal();
+            lives(&session).await;
+        }
+        assert_eq!(session.remove(&lock, &first.id).await.unwrap(), Removed::Now);
+    };
+    within("the watch fires", async { tokio::join!(watch, cuts).0.unwrap() }).await;
+    assert_eq!(session.look(&lock, &second.id).await.unwrap(), Standing::Holds);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_closed_without_a_connection_is_ended_as_soon_as_there_is_one() {
+    let bed = Bed::new().await;
+    let proxy = bed.proxy().await;
+    let (session, lock) = (through(&proxy).await, lock("a"));
+    enqueue(&session, &lock, &exclusive()).await;
+    proxy.cut();
+    doubts(&session).await;
+    let close = session.close();
+    let heal = async { proxy.heal() };
+    within("the end", async { tokio::join!(close, heal).0.unwrap() }).await;
+    assert_eq!(bed.children("/_zklocking/a").await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_cannot_be_ended_says_so() {
+    let bed = Bed::new().await;
+    let proxy = bed.proxy().await;
+    let options = ZooKeeperOptions::new([proxy.address().to_string()]);
+    let session = open(options.with_connect_timeout(Duration::from_millis(500))).await;
+    proxy.cut();
+    doubts(&session).await;
+    let error = within("the attempt", session.close()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+}
