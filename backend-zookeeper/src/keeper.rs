@@ -38,12 +38,11 @@ impl Link {
     pub(crate) async fn open(options: &ZooKeeperOptions) -> Result<Self> {
         let mut dialer = Dialer::new(options);
         let dialed = dialer.dial(None).await.map_err(|source| not_opened(options.servers(), source))?;
-        let granted = dialed.connection.client().session_timeout();
-        let lease = Lease::new(Clock::Boot, Some(granted), dialed.sent);
+        dialer.session_timeout = dialed.connection.client().session_timeout();
+        let lease = Lease::new(Clock::Boot, Some(dialer.session_timeout), dialed.sent);
         let (sender, state) = watch::channel(State::Down);
         let keeper = Keeper {
             session: dialed.connection.client().session().clone(),
-            granted,
             patience: options.connect_timeout(),
             lease: lease.clone(),
             state: sender,
@@ -86,7 +85,7 @@ fn not_opened(servers: &[String], source: ClientError) -> Error {
     let servers = servers.join(",");
     match source {
         ClientError::BadArguments(_) => {
-            Error::new(ErrorKind::InvalidConfig, format!("{servers} is not a list of host:port"))
+            Error::new(ErrorKind::InvalidConfig, format!("{servers:?} is not a list of host:port"))
                 .with_source(source)
         }
         source => error(source, format_args!("open a session on {servers}")),
@@ -102,8 +101,6 @@ fn usable(state: &State) -> Option<&Arc<Connection>> {
 
 struct Keeper {
     session: SessionInfo,
-    /// The shortest timeout that any server has granted: a new leader begins with the first, others go on with theirs.
-    granted: Duration,
     patience: Duration,
     lease: Lease,
     state: watch::Sender<State>,
@@ -132,8 +129,9 @@ impl Keeper {
                 },
                 _ = self.lease.lost() => return self.end(None).await,
             };
-            self.granted = self.granted.min(dialed.connection.client().session_timeout());
-            self.lease.grant(Some(self.granted));
+            let granted = dialed.connection.client().session_timeout();
+            self.dialer.session_timeout = granted.min(self.dialer.session_timeout);
+            self.lease.grant(Some(self.dialer.session_timeout));
         }
     }
 
@@ -146,7 +144,7 @@ impl Keeper {
         let mut before = connected;
         while let Some(interval) = self.lease.renewal_interval() {
             let (sent, next) = (self.lease.now(), Instant::now() + interval);
-            match timeout(self.dialer.silence, connection.touch()).await {
+            match timeout(self.dialer.silence(), connection.touch()).await {
                 Ok(Ok(())) => {
                     self.lease.renewed(sent.min(before + interval));
                     before = sent;
@@ -208,8 +206,9 @@ impl Keeper {
 struct Dialer {
     options: ZooKeeperOptions,
     servers: VecDeque<String>,
-    /// How long a server may be silent.
-    silence: Duration,
+    /// How long the session lasts: what was asked for, then the least that any server has granted. (A new leader begins
+    /// with what was granted first, whatever was granted later.)
+    session_timeout: Duration,
 }
 
 /// A connection that was made, and when it was asked for.
@@ -224,13 +223,22 @@ impl Dialer {
     fn new(options: &ZooKeeperOptions) -> Self {
         let mut servers = options.servers().to_vec();
         servers.shuffle(&mut rand::rng());
-        Self { options: options.clone(), servers: servers.into(), silence: options.connection_timeout() }
+        let session_timeout = options.session_timeout();
+        Self { options: options.clone(), servers: servers.into(), session_timeout }
+    }
+
+    /// How long a server may be silent.
+    fn silence(&self) -> Duration {
+        self.options.connection_timeout(self.session_timeout)
     }
 
     /// Tries the servers, the one that was tried last comes last, until one takes this session, or opens a new one.
     /// Fails when there is no session to be had.
     async fn dial(&mut self, session: Option<&SessionInfo>) -> Result<Dialed, ClientError> {
-        let longest = self.options.session_timeout() / 10;
+        if self.servers.is_empty() {
+            return Err(ClientError::BadArguments(&"no servers"));
+        }
+        let longest = self.session_timeout / 10;
         let mut pause = longest / 16;
         loop {
             for _ in 0..self.servers.len() {
@@ -247,12 +255,13 @@ impl Dialer {
 
     async fn try_first(&self, session: Option<&SessionInfo>) -> Option<Result<Dialed, ClientError>> {
         let server = self.servers.front()?;
+        let connector = self.options.connector(self.session_timeout);
         let connector = match session {
-            Some(session) => self.options.connector().with_session(session.clone()),
-            None => self.options.connector(),
+            Some(session) => connector.with_session(session.clone()),
+            None => connector,
         };
         let sent = Clock::Boot.now();
-        match timeout(self.silence, Connection::open(connector, server)).await {
+        match timeout(self.silence(), Connection::open(connector, server)).await {
             Ok(Ok((connection, work))) => Some(Ok(Dialed { connection: Arc::new(connection), work, sent })),
             Ok(Err(
                 end @ (ClientError::SessionExpired

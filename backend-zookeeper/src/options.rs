@@ -126,11 +126,10 @@ impl ZooKeeperOptions {
         self.connect_timeout
     }
 
-    /// How long one server may be silent: so short that others can be tried in the time that is left, when a session
-    /// is opened and while it lasts.
-    pub(crate) fn connection_timeout(&self) -> Duration {
+    /// How long one server may be silent, for a session that lasts this long: so short that others can be tried in the
+    /// time that is left, when a session is opened and while it lasts.
+    pub(crate) fn connection_timeout(&self, session_timeout: Duration) -> Duration {
         let count = u32::try_from(self.servers.len()).unwrap_or(u32::MAX).max(1);
-        let session_timeout = self.session_timeout();
         let longest = (session_timeout * 2 / 5).min(session_timeout * 3 / 5 / count);
         (self.connect_timeout / count).min(longest).max(session_timeout / 10)
     }
@@ -149,10 +148,10 @@ impl ZooKeeperOptions {
         self.open || self.auth.is_none()
     }
 
-    pub(crate) fn connector(&self) -> Connector {
+    pub(crate) fn connector(&self, session_timeout: Duration) -> Connector {
         let connector = Client::connector()
-            .with_session_timeout(self.session_timeout())
-            .with_connection_timeout(self.connection_timeout());
+            .with_session_timeout(session_timeout)
+            .with_connection_timeout(self.connection_timeout(session_timeout));
         match &self.auth {
             Some(Auth { scheme, credentials }) => connector.with_auth(scheme, credentials.as_bytes()),
             None => connector,
@@ -272,6 +271,8 @@ mod tests {
     #[test]
     fn debug_shows_no_secret() {
         let options = parse("zookeeper://me:secret@h").unwrap();
-        assert!(!format!("{options:?} {:?}", options.connector()).contains("secret"));
+        assert!(
+            !format!("{options:?} {:?}", options.connector(options.session_timeout())).contains("secret")
+        );
     }
 }

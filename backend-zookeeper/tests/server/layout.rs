@@ -63,11 +63,13 @@ async fn semaphore_entries_of_the_gem_take_permits() {
     let fourth = entry(EntryKind::Permits { permits: 1, limit: 3 });
     let enqueued = session.enqueue(&semaphore, &fourth).await.unwrap();
     let Standing::Waits { wake, .. } = enqueued.standing else { panic!("{enqueued:?}") };
-    let third = format!("sem-1-3-{}-0000000002", third.id);
+    let nearest = format!("sem-1-3-{}-0000000002", third.id);
     assert_eq!(
         wake,
-        [EntryId::from(&*third), EntryId::from("sem0000000001"), EntryId::from("sem0000000000")]
+        [EntryId::from(&*nearest), EntryId::from("sem0000000001"), EntryId::from("sem0000000000")]
     );
+    let described = session.describe(&semaphore).await.unwrap();
+    assert_eq!(described.into_iter().map(|entry| entry.kind).collect::<Vec<_>>(), [third.kind; 4]);
     bed.admin.delete("/_zksemaphore/g/sem0000000001", None).await.unwrap();
     assert_eq!(session.look(&semaphore, &fourth.id).await.unwrap(), Standing::Holds);
 }
