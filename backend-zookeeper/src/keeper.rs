@@ -135,7 +135,8 @@ impl Keeper {
         }
     }
 
-    /// Renews, until a renewal is not answered: the server may be cut off from the others, and not know it yet.
+    /// Renews, until one is not confirmed while there is still time to try another server: this one may answer, but be
+    /// cut off from the others, and not know it yet.
     ///
     /// A server tells the leader of a renewal with its next answer to the leader's own ping, some time after it has
     /// acknowledged it, or never if it is cut off then. But by that time it has told of the renewal before. So a renewal
@@ -144,14 +145,14 @@ impl Keeper {
         let mut before = connected;
         while let Some(interval) = self.lease.renewal_interval() {
             let (sent, next) = (self.lease.now(), Instant::now() + interval);
-            match timeout(self.dialer.silence(), connection.touch()).await {
+            match timeout(self.dialer.session_timeout / 2, connection.touch()).await {
                 Ok(Ok(())) => {
                     self.lease.renewed(sent.min(before + interval));
                     before = sent;
                     self.confirmed(connection);
                 }
                 Ok(Err(source)) => {
-                    tracing::debug!(error = %connection.error("renewing the session at", "/", source));
+                    tracing::debug!(error = %connection.error("renew the session at", "/", source));
                     self.lease.doubt();
                 }
                 Err(_) => return,

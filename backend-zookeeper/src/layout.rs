@@ -1,7 +1,7 @@
 //! PURE: where things lie on the server, how nodes are called, and in which order they stand.
 
 use lockcore::queue::rule::UNBOUNDED;
-use lockcore::{Entry, EntryDetails, EntryId, EntryKind, Family, LockKey, QueuedEntry};
+use lockcore::{Entry, EntryId, EntryKind, Family, LockKey, QueuedEntry};
 use zookeeper_client::Stat;
 
 /// The node under which the locks of a family lie.
@@ -45,11 +45,18 @@ pub(crate) fn nodes(family: Family, children: &[String]) -> Vec<Node> {
     nodes
 }
 
+/// The one of the sorted nodes that has this name.
+pub(crate) fn named<'n>(nodes: &'n [Node], family: Family, name: &str) -> Option<&'n Node> {
+    let wanted = parse(family, name)?;
+    let position = nodes.binary_search_by(|node| node.order().cmp(&wanted.order())).ok()?;
+    nodes.get(position)
+}
+
 /// Those of the sorted nodes that stand ahead of this one, first in the queue first.
 ///
 /// ZooKeeper counts in an i32: after 2147483647 comes -2147483648. Whatever the server has numbered in the life of a
 /// node lies within half of the circle from it, and those numbered before it in the half that ends there.
-pub(crate) fn ahead<'n>(nodes: &'n [Node], own: &Node) -> impl Iterator<Item = &'n Node> {
+pub(crate) fn ahead<'n>(nodes: &'n [Node], own: &Node) -> impl DoubleEndedIterator<Item = &'n Node> {
     let farthest = own.sequence.wrapping_add(i32::MIN);
     let from = nodes.partition_point(|node| node.sequence < farthest);
     let to = nodes.partition_point(|node| node.order() < own.order());
@@ -59,12 +66,12 @@ pub(crate) fn ahead<'n>(nodes: &'n [Node], own: &Node) -> impl Iterator<Item = &
 }
 
 /// Entries of the gem `zk` do not say how many permits there are: they take the limit of ours.
-pub(crate) fn adopt_limit(entries: &mut [EntryDetails]) {
-    let limit = entries.iter().map(|entry| entry.kind.limit()).find(|limit| *limit != UNBOUNDED);
-    for entry in entries {
-        if let (EntryKind::Permits { limit: unknown @ UNBOUNDED, .. }, Some(limit)) = (&mut entry.kind, limit)
-        {
-            *unknown = limit;
+pub(crate) fn adopt_limit<'k>(kinds: impl Iterator<Item = &'k mut EntryKind>) {
+    let mut kinds: Vec<&mut EntryKind> = kinds.collect();
+    let known = kinds.iter().map(|kind| kind.limit()).find(|limit| *limit != UNBOUNDED);
+    for kind in &mut kinds {
+        if let (EntryKind::Permits { limit: unknown @ UNBOUNDED, .. }, Some(known)) = (&mut **kind, known) {
+            *unknown = known;
         }
     }
 }
@@ -127,7 +134,7 @@ mod tests {
     /// Those ahead of the child `own`.
     fn ahead_of(own: &str, children: &[&str]) -> Vec<String> {
         let nodes = parsed(Family::Lock, children);
-        let own = nodes.iter().find(|node| node.name.as_str() == own).unwrap();
+        let own = named(&nodes, Family::Lock, own).unwrap();
         ahead(&nodes, own).map(|node| node.name.to_string()).collect()
     }
 
@@ -278,7 +285,7 @@ mod tests {
                 .collect();
             for (position, own) in created.iter().enumerate() {
                 let nodes = nodes(Family::Lock, &created);
-                let own = nodes.iter().find(|node| node.name.as_str() == own).unwrap();
+                let own = named(&nodes, Family::Lock, own).unwrap();
                 let read: Vec<&str> = ahead(&nodes, own).map(|node| node.name.as_str()).collect();
                 prop_assert_eq!(read, created[..position].iter().collect::<Vec<_>>());
             }

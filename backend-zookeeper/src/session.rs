@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use futures::future::{TryFutureExt, join};
+use futures::future::{Either, TryFutureExt, try_join};
 use futures::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 use lockcore::queue::{Standing, standing};
 use lockcore::session::{Lease, Loss};
@@ -17,7 +17,9 @@ use zookeeper_client::{Acls, CreateMode, Error as ClientError, Stat};
 
 use crate::connection::Connection;
 use crate::keeper::Link;
-use crate::layout::{Node, adopt_limit, ahead, family_path, is_stray, lock_path, nodes, prefix, queued};
+use crate::layout::{
+    Node, adopt_limit, ahead, family_path, is_stray, lock_path, named, nodes, prefix, queued,
+};
 use crate::options::ZooKeeperOptions;
 use crate::places::{Known, Place, Places, Queue};
 use crate::watches::{Seen, Watches};
@@ -56,7 +58,7 @@ impl ZooKeeperSession {
         Ok(session)
     }
 
-    /// Fails for the wrong credentials.
+    /// Fails if we may not even read what lies there.
     async fn check_access(&self) -> Result<()> {
         let (connection, path) = (self.link.connection().await?, family_path(&self.root, Family::Lock));
         match connection.client().get_data(&path).await {
@@ -110,9 +112,11 @@ impl ZooKeeperSession {
             let place = token(&stat).map(|token| Place { node, token });
             place.inspect(|place| self.places.found(lock, &entry.id, place.clone()))
         });
-        let source = match join(created, self.queue(lock)).await {
-            (Ok(place), queue) => return Ok(Some((place?, queue?))),
-            (Err(source), _) => source,
+        let both = try_join(created.map_err(Either::Left), self.queue(lock).map_err(Either::Right));
+        let source = match both.await {
+            Ok((place, queue)) => return Ok(Some((place?, queue))),
+            Err(Either::Left(source)) => source,
+            Err(Either::Right(failure)) => return Err(failure),
         };
         let missing = source == ClientError::NoNode;
         let failure = connection.error("create an entry in", &directory, source);
@@ -169,21 +173,32 @@ impl ZooKeeperSession {
 
     /// Where the entry of ours stands whose place this is.
     fn standing(&self, lock: &LockKey, queue: &[Node], place: &Place) -> Standing {
-        let own = queue.iter().find(|node| node.name.as_str() == place.node);
-        let Some(own) = own else { return Standing::Absent };
+        let Some(own) = named(queue, lock.family, &place.node) else { return Standing::Absent };
         let strays = self.places.strays(lock);
         let ahead = ahead(queue, own).filter(|node| !strays.contains(node.name.as_str()));
         let entries: Vec<_> = ahead.chain([own]).map(|node| queued(node, own)).collect();
         standing(&entries, &own.id, Revision::default())
     }
 
+    /// What is known of the entries, in the order in which the server made them: there may be none of ours from which
+    /// to count.
+    async fn details(&self, lock: &LockKey) -> Result<Vec<(Node, EntryDetails)>> {
+        let (queue, connection) = (self.queue(lock).await?, self.link.connection().await?);
+        let details: Vec<_> = queue.iter().map(|node| self.detail(&connection, lock, node)).collect();
+        let details: Vec<_> = stream::iter(details).buffer_unordered(AT_ONCE).try_collect().await?;
+        let mut details: Vec<_> = details.into_iter().flatten().collect();
+        details.sort_by_key(|(_, entry)| entry.token);
+        adopt_limit(details.iter_mut().map(|(_, entry)| &mut entry.kind));
+        Ok(details)
+    }
+
     /// What is known of an entry; `None` if it is none, or gone.
-    async fn details(
+    async fn detail(
         &self,
         connection: &Connection,
         lock: &LockKey,
         node: &Node,
-    ) -> Result<Option<EntryDetails>> {
+    ) -> Result<Option<(Node, EntryDetails)>> {
         let path = self.path(lock, node.name.as_str());
         let (data, stat) = match connection.client().get_data(&path).await {
             Ok((data, stat)) => (data, Some(stat)),
@@ -193,13 +208,19 @@ impl ZooKeeperSession {
             Err(source) => return Err(connection.error("read", &path, source)),
         };
         let Some(stat) = stat.filter(|stat| !is_stray(stat)) else { return Ok(None) };
-        Ok(Some(EntryDetails {
+        let entry = EntryDetails {
             id: node.id.clone(),
             kind: node.kind,
             token: token(&stat)?,
             label: String::from_utf8_lossy(&data).into_owned(),
             since: u64::try_from(stat.ctime).ok().map(|ctime| UNIX_EPOCH + Duration::from_millis(ctime)),
-        }))
+        };
+        Ok(Some((node.clone(), entry)))
+    }
+
+    /// Whether this is the node of an entry of ours.
+    fn is_own(&self, lock: &LockKey, node: &Node) -> bool {
+        matches!(self.places.known(lock, &node.id), Known::At(place) if place.node == node.name.as_str())
     }
 }
 
@@ -224,8 +245,11 @@ impl QueueSession for ZooKeeperSession {
     }
 
     async fn list(&self, lock: &LockKey) -> Result<Snapshot> {
-        let entries = self.describe(lock).await?.into_iter();
-        let entries = entries.map(|entry| QueuedEntry { id: entry.id, kind: entry.kind }).collect();
+        let entries = self.details(lock).await?.into_iter().map(|(node, entry)| {
+            let id = if self.is_own(lock, &node) { node.id } else { node.name };
+            QueuedEntry { id, kind: entry.kind }
+        });
+        let entries = entries.collect();
         Ok(Snapshot { entries, revision: Revision::default() })
     }
 
@@ -267,15 +291,8 @@ impl QueueSession for ZooKeeperSession {
         Ok(if removed { Removed::Now } else { Removed::Absent })
     }
 
-    /// In the order in which the server made them: there is no entry of ours from which to count.
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
-        let (queue, connection) = (self.queue(lock).await?, self.link.connection().await?);
-        let details: Vec<_> = queue.iter().map(|node| self.details(&connection, lock, node)).collect();
-        let details: Vec<_> = stream::iter(details).buffer_unordered(AT_ONCE).try_collect().await?;
-        let mut details: Vec<_> = details.into_iter().flatten().collect();
-        details.sort_by_key(|entry| entry.token);
-        adopt_limit(&mut details);
-        Ok(details)
+        Ok(self.details(lock).await?.into_iter().map(|(_, entry)| entry).collect())
     }
 
     async fn names(&self) -> Result<Vec<LockKey>> {

@@ -32,6 +32,21 @@ async fn a_dropped_watch_leaves_nothing_on_the_server() {
     eventually("no watch", || async { bed.watches().await == 0 }).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_list_shows_can_be_watched() {
+    let bed = Bed::new().await;
+    let (session, other, lock, entry) = (bed.session().await, bed.session().await, lock("a"), exclusive());
+    enqueue(&session, &lock, &entry).await;
+    for watcher in [&session, &other] {
+        let listed = [watcher.list(&lock).await.unwrap().entries.remove(0).id];
+        tokio::select! {
+            fired = watcher.watch(&lock, &listed, Revision(0)) => panic!("the entry has not left: {fired:?}"),
+            () = eventually("a watch", || async { bed.watches().await == 1 }) => {}
+        }
+        eventually("no watch", || async { bed.watches().await == 0 }).await;
+    }
+}
+
 /// The library itself loses count when it repeats paths of more than 128 KiB.
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_watches_survive_a_reconnect() {
@@ -85,10 +100,10 @@ async fn wake_sets_of_any_size_are_watched_and_share_their_watches() {
     }
     let requests = bed.requests().await - before;
     assert!(requests < 1000, "{requests} requests to set 199 watches");
-    let first = session.list(&gpus).await.unwrap().entries;
-    session.remove(&gpus, &first[0].id).await.unwrap();
+    let queue = session.describe(&gpus).await.unwrap();
+    session.remove(&gpus, &queue[0].id).await.unwrap();
     let woken = within("the watch fires", watches.next()).await.unwrap().unwrap();
-    assert_eq!(woken, first[100].id);
+    assert_eq!(woken, queue[100].id);
     assert!(watches.next().now_or_never().is_none(), "more woken than let in");
 }
 
