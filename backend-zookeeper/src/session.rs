@@ -28,6 +28,7 @@ use crate::watches::{Seen, Watches};
 #[derive(Debug)]
 pub(crate) struct ZooKeeperSession {
     link: Link,
+    servers: String,
     root: String,
     acls: Acls<'static>,
     ancestor_acls: Acls<'static>,
@@ -47,6 +48,7 @@ impl ZooKeeperSession {
     pub(crate) async fn open(options: &ZooKeeperOptions) -> Result<Self> {
         let session = Self {
             link: Link::open(options).await?,
+            servers: options.servers().join(","),
             root: options.root().to_owned(),
             acls: options.acls(),
             ancestor_acls: options.ancestor_acls(),
@@ -324,7 +326,10 @@ impl QueueSession for ZooKeeperSession {
         if self.link.close().await {
             return Ok(());
         }
-        let message = "ZooKeeper could not be told of the end of the session, which will expire";
+        let message = format!(
+            "ZooKeeper at {} could not be told of the end of the session, which will expire",
+            self.servers
+        );
         Err(Error::new(ErrorKind::Unreachable, message))
     }
 }

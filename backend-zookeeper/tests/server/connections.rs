@@ -233,4 +233,5 @@ async fn a_session_that_cannot_be_ended_says_so() {
     doubts(&session).await;
     let error = within("the attempt", session.close()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
+    assert!(error.to_string().contains(&proxy.address().to_string()), "{error}");
 }
