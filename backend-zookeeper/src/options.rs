@@ -80,7 +80,8 @@ impl ZooKeeperOptions {
         Ok(self)
     }
 
-    /// After how long without a word from us the servers end our session. They may grant more or less.
+    /// After how long without a word from us the servers end our session. They may grant more or less. Ask for three of
+    /// their ticks or more ([why](crate#limits)).
     #[must_use]
     pub fn with_session_timeout(mut self, timeout: Duration) -> Self {
         self.session_timeout = timeout;
@@ -94,8 +95,8 @@ impl ZooKeeperOptions {
         self
     }
 
-    /// Authenticates, for the scheme `digest` with `user:password`. Nodes that we make are then accessible to the
-    /// same user only.
+    /// Authenticates, for the scheme `digest` with `user:password`. The directories of locks that we make, and the
+    /// entries in them, are then accessible to the same user only.
     #[must_use]
     pub fn with_auth(mut self, scheme: impl Into<String>, credentials: impl Into<String>) -> Self {
         self.auth = Some(Auth { scheme: scheme.into(), credentials: credentials.into() });
