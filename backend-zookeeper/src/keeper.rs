@@ -135,8 +135,9 @@ impl Keeper {
         }
     }
 
-    /// Renews, until one is not confirmed while there is still time to try another server: this one may answer, but be
-    /// cut off from the others, and not know it yet.
+    /// Renews, until one is refused (somebody else took the session over, perhaps an earlier attempt of ours that came
+    /// late), or not confirmed while there is still time to try another server: this one may answer, but be cut off from
+    /// the others, and not know it yet.
     ///
     /// A server tells the leader of a renewal with its next answer to the leader's own ping, some time after it has
     /// acknowledged it, or never if it is cut off then. But by that time it has told of the renewal before. So a renewal
@@ -146,17 +147,16 @@ impl Keeper {
         while let Some(interval) = self.lease.renewal_interval() {
             let (sent, next) = (self.lease.now(), Instant::now() + interval);
             match timeout(self.dialer.session_timeout / 2, connection.touch()).await {
-                Ok(Ok(())) => {
-                    self.lease.renewed(sent.min(before + interval));
-                    before = sent;
-                    self.confirmed(connection);
-                }
+                Ok(Ok(())) => {}
                 Ok(Err(source)) => {
                     tracing::debug!(error = %connection.error("renew the session at", "/", source));
-                    self.lease.doubt();
+                    return;
                 }
                 Err(_) => return,
             }
+            self.lease.renewed(sent.min(before + interval));
+            before = sent;
+            self.confirmed(connection);
             sleep_until(next).await;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +24,8 @@ pub(crate) struct Fake {
     pub(crate) address: SocketAddr,
     /// How many connections and transactions it answers, since it began.
     pub(crate) answers: watch::Sender<usize>,
+    /// What it answers to transactions, as an error; 0 for none.
+    pub(crate) error: Arc<AtomicI32>,
     asked: Arc<Mutex<Vec<Request>>>,
     cuts: watch::Sender<()>,
 }
@@ -33,16 +36,18 @@ impl Fake {
         let fake = Self {
             address: listener.local_addr().unwrap(),
             answers: watch::Sender::new(0),
+            error: Arc::default(),
             asked: Arc::default(),
             cuts: watch::Sender::new(()),
         };
         let (answers, asked, cuts) = (fake.answers.subscribe(), fake.asked.clone(), fake.cuts.subscribe());
+        let error = fake.error.clone();
         tokio::spawn(async move {
             let mut answered = 0;
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 // The end of a connection is no failure.
-                let _ = serve(stream, answers.clone(), &mut answered, &asked, cuts.clone()).await;
+                let _ = serve(stream, answers.clone(), &error, &mut answered, &asked, cuts.clone()).await;
             }
         });
         fake
@@ -62,6 +67,7 @@ impl Fake {
 async fn serve(
     stream: TcpStream,
     mut answers: watch::Receiver<usize>,
+    error: &AtomicI32,
     answered: &mut usize,
     asked: &Mutex<Vec<Request>>,
     mut cuts: watch::Receiver<()>,
@@ -80,7 +86,7 @@ async fn serve(
             _ = cuts.changed() => return Ok(()),
             frame = frames.recv() => {
                 let (frame, first) = frame.ok_or(io::ErrorKind::UnexpectedEof)?;
-                let (request, answer) = if first { (Request::Connect, accepted()) } else { answer(&frame) };
+                let (request, answer) = if first { (Request::Connect, accepted()) } else { answer(&frame, error.load(Ordering::Relaxed)) };
                 asked.lock().unwrap().push(request);
                 match request {
                     Request::Connect | Request::Transaction => waiting.push(answer),
@@ -119,7 +125,7 @@ fn accepted() -> Vec<u8> {
 }
 
 /// The answer to a request, which begins with its number and its kind: the number, a point in history, an error.
-fn answer(frame: &[u8]) -> (Request, Vec<u8>) {
+fn answer(frame: &[u8], error: i32) -> (Request, Vec<u8>) {
     const NO_NODE: i32 = -101;
     let (number, kind) = (&frame[..4], i32::from_be_bytes(frame[4..8].try_into().unwrap()));
     let header = |error: i32| [number, &1i64.to_be_bytes(), &error.to_be_bytes()].concat();
@@ -128,7 +134,7 @@ fn answer(frame: &[u8]) -> (Request, Vec<u8>) {
         14 => {
             // Each part: its kind (a check, the end), whether that is the end, an error.
             let part = |kind: i32, end: u8| [&kind.to_be_bytes()[..], &[end], &0i32.to_be_bytes()].concat();
-            (Request::Transaction, [header(0), part(13, 0), part(-1, 1)].concat())
+            (Request::Transaction, [header(error), part(13, 0), part(-1, 1)].concat())
         }
         _ => (Request::Other, header(NO_NODE)),
     }

@@ -1,12 +1,13 @@
 //! From when a session counts, and when a connection may be used: against a server that answers when it is told to.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use backend_zookeeper::ZooKeeperOptions;
 use tokio::time::sleep;
 
-use crate::bed::{Session, eventually, lock, open, within};
+use crate::bed::{Session, eventually, lives, lock, open, within};
 use crate::fake::{Fake, Request};
 
 /// The session lasts for ten seconds, of which a fifth is kept back.
@@ -93,4 +94,19 @@ async fn a_server_that_answers_but_confirms_nothing_is_left() {
     let session = session(&fake).await;
     asked(&fake, Request::Connect, 2).await;
     assert_eq!(session.lease().loss(), None);
+}
+
+/// An attempt to connect that came late, by way of another server, may have taken it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_was_taken_over_is_taken_back() {
+    const SESSION_MOVED: i32 = -118;
+    let fake = Fake::start().await;
+    fake.answers.send_replace(2);
+    let session = session(&fake).await;
+    fake.error.store(SESSION_MOVED, Ordering::Relaxed);
+    fake.answers.send_replace(3);
+    asked(&fake, Request::Connect, 2).await;
+    fake.error.store(0, Ordering::Relaxed);
+    fake.answers.send_replace(5);
+    lives(&session).await;
 }
