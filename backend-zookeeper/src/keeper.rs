@@ -117,7 +117,9 @@ impl Keeper {
                 _ = self.lease.lost() => return self.end(Some((connection, work))).await,
             };
             drop(work);
-            self.state.send_replace(State::Down);
+            if matches!(self.state.send_replace(State::Down), State::Up(_)) {
+                self.dialer.pause = Duration::ZERO;
+            }
             if ended.is_terminated() {
                 return self.ended();
             }
@@ -210,6 +212,8 @@ struct Dialer {
     /// How long the session lasts: what was asked for, then the least that any server has granted. (A new leader begins
     /// with what was granted first, whatever was granted later.)
     session_timeout: Duration,
+    /// How long to wait before the servers are tried: not at all after a connection that could be used.
+    pause: Duration,
 }
 
 /// A connection that was made, and when it was asked for.
@@ -225,7 +229,7 @@ impl Dialer {
         let mut servers = options.servers().to_vec();
         servers.shuffle(&mut rand::rng());
         let session_timeout = options.session_timeout();
-        Self { options: options.clone(), servers: servers.into(), session_timeout }
+        Self { options: options.clone(), servers: servers.into(), session_timeout, pause: Duration::ZERO }
     }
 
     /// How long a server may be silent.
@@ -240,17 +244,16 @@ impl Dialer {
             return Err(ClientError::BadArguments(&"no servers"));
         }
         let longest = self.session_timeout / 10;
-        let mut pause = longest / 16;
         loop {
+            let jitter = rand::rng().random_range(0.5..1.0);
+            sleep(self.pause.mul_f64(jitter)).await;
+            self.pause = longest.min(self.pause * 2).max(longest / 16);
             for _ in 0..self.servers.len() {
                 self.servers.rotate_left(1);
                 if let Some(end) = self.try_first(session).await {
                     return end;
                 }
             }
-            let jitter = rand::rng().random_range(0.5..1.0);
-            sleep(pause.mul_f64(jitter)).await;
-            pause = longest.min(pause * 2);
         }
     }
 

@@ -13,6 +13,8 @@ use crate::fake::{Fake, Request};
 /// The session lasts for ten seconds, of which a fifth is kept back.
 const VALIDITY: Duration = Duration::from_secs(8);
 const INTERVAL: Duration = Duration::from_nanos(10_000_000_000 / 6);
+/// The code of an error.
+const SESSION_MOVED: i32 = -118;
 /// Longer than an interval, shorter than what counts as silence.
 const DELAY: Duration = Duration::from_millis(2500);
 
@@ -20,12 +22,14 @@ async fn session(fake: &Fake) -> Session {
     open(ZooKeeperOptions::new([fake.address.to_string()])).await
 }
 
+/// How many of these have been asked for.
+fn count(fake: &Fake, request: Request) -> usize {
+    fake.asked().into_iter().filter(|asked| *asked == request).count()
+}
+
 /// Waits until so many of these have been asked for.
-async fn asked(fake: &Fake, request: Request, count: usize) {
-    eventually("the request", || async {
-        fake.asked().into_iter().filter(|asked| *asked == request).count() >= count
-    })
-    .await;
+async fn asked(fake: &Fake, request: Request, least: usize) {
+    eventually("the request", || async { count(fake, request) >= least }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +103,6 @@ async fn a_server_that_answers_but_confirms_nothing_is_left() {
 /// An attempt to connect that came late, by way of another server, may have taken it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_was_taken_over_is_taken_back() {
-    const SESSION_MOVED: i32 = -118;
     let fake = Fake::start().await;
     fake.answers.send_replace(2);
     let session = session(&fake).await;
@@ -109,4 +112,16 @@ async fn a_session_that_was_taken_over_is_taken_back() {
     fake.error.store(0, Ordering::Relaxed);
     fake.answers.send_replace(5);
     lives(&session).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_refused_every_time_is_not_tried_without_pause() {
+    let fake = Fake::start().await;
+    fake.answers.send_replace(2);
+    let session = session(&fake).await;
+    fake.error.store(SESSION_MOVED, Ordering::Relaxed);
+    fake.answers.send_replace(usize::MAX);
+    within("the loss", session.lease().lost()).await;
+    let connections = count(&fake, Request::Connect);
+    assert!((5..50).contains(&connections), "{connections} connections");
 }
