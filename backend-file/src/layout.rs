@@ -131,8 +131,8 @@ pub(crate) fn ticket(text: &str) -> Option<u64> {
 }
 
 /// The queue as the rule wants it.
-pub(crate) fn entries(nodes: &[Node]) -> Vec<QueuedEntry> {
-    nodes.iter().map(|node| QueuedEntry { id: node.id.clone(), kind: node.kind }).collect()
+pub(crate) fn entries(nodes: &[Node]) -> impl DoubleEndedIterator<Item = QueuedEntry> + Clone {
+    nodes.iter().map(|node| QueuedEntry { id: node.id.clone(), kind: node.kind })
 }
 
 #[cfg(test)]

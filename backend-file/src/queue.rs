@@ -63,7 +63,7 @@ impl Queue {
     /// elsewhere changes nothing.
     pub(crate) fn standing(&self, mut nodes: Vec<Node>, id: &EntryId) -> Result<Standing> {
         loop {
-            let standing = standing(&entries(&nodes), id, Revision::default());
+            let standing = standing(entries(&nodes), id, Revision::default());
             match self.first_dead(&nodes, &decisive(&standing, &nodes, id))? {
                 Some(dead) => drop(nodes.remove(dead)),
                 None => return Ok(standing),

@@ -237,7 +237,7 @@ impl QueueSession for FileSession {
     async fn list(&self, lock: &LockKey) -> Result<Snapshot> {
         let lock = lock.clone();
         let living = move |root: &Root| root.queue(&lock)?.map_or(Ok(Vec::new()), |queue| queue.living());
-        let entries = entries(&self.blocking(living).await?);
+        let entries = entries(&self.blocking(living).await?).collect();
         Ok(Snapshot { entries, revision: Revision::default() })
     }
 

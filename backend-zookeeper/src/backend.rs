@@ -5,17 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lockcore::queue::QueueLocks;
-use lockcore::session::Clock;
 use lockcore::{
-    Capabilities, Effect, Error, ErrorKind, Family, LockService, LockUrl, QueueBackend, QueueSession, Result,
+    Capabilities, Effect, Error, ErrorKind, LockService, LockUrl, QueueBackend, QueueSession, Result,
     ServiceFactory,
 };
 use tokio::time::timeout;
-use zookeeper_client::{Client, Error as ClientError};
 
-use crate::error::error;
-use crate::heartbeat;
-use crate::layout::family_path;
 use crate::options::ZooKeeperOptions;
 use crate::session::ZooKeeperSession;
 
@@ -45,34 +40,6 @@ impl ZooKeeper {
     pub fn new(options: ZooKeeperOptions) -> Self {
         Self { options }
     }
-
-    async fn open(&self) -> Result<ZooKeeperSession> {
-        let client = self.client().await?;
-        let path = family_path(self.options.root(), Family::Lock);
-        let sent = Clock::Boot.now();
-        let (synced, readable) = (client.sync("/"), client.get_data(&path));
-        synced.await.map_err(error)?;
-        match readable.await {
-            Ok(_) | Err(ClientError::NoNode) => {}
-            Err(source) => return Err(error(source)),
-        }
-        let lease = heartbeat::start(client.clone(), sent);
-        Ok(ZooKeeperSession::new(client, lease, &self.options))
-    }
-
-    /// The library gives up after the session timeout, which may be shorter than ours.
-    async fn client(&self) -> Result<Client> {
-        loop {
-            match self.options.connector().connect(self.options.servers()).await {
-                Err(ClientError::Timeout) => {}
-                Err(source @ ClientError::BadArguments(_)) => {
-                    let message = format!("{:?} is not a list of host:port", self.options.servers());
-                    return Err(Error::new(ErrorKind::InvalidConfig, message).with_source(source));
-                }
-                connected => return connected.map_err(error),
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -82,7 +49,7 @@ impl QueueBackend for ZooKeeper {
     }
 
     fn place(&self) -> String {
-        format!("ZooKeeper at {}", self.options.servers())
+        format!("ZooKeeper at {}", self.options.servers().join(","))
     }
 
     fn connect_timeout(&self) -> Duration {
@@ -91,7 +58,7 @@ impl QueueBackend for ZooKeeper {
 
     async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
         let limit = self.options.connect_timeout();
-        match timeout(limit, self.open()).await {
+        match timeout(limit, ZooKeeperSession::open(&self.options)).await {
             Ok(opened) => Ok(Arc::new(opened?)),
             Err(_) => {
                 let message = format!("{} did not answer within {limit:?}", self.place());

@@ -1,14 +1,18 @@
 //! What errors of the client library mean.
 
+use std::fmt;
+
 use lockcore::{Effect, Error, ErrorKind};
 use zookeeper_client::Error as ClientError;
 
-/// The one table of errors. What is not sure to have changed nothing has an unknown effect.
-pub(crate) fn error(source: ClientError) -> Error {
+/// The one table of errors: what it means that this was done in vain. What is not sure to have changed nothing has an
+/// unknown effect.
+pub(crate) fn error(source: ClientError, what: fmt::Arguments<'_>) -> Error {
     use ClientError as E;
     let (kind, effect, retryable, message) = match &source {
-        // A reset or silent connection is `Custom`; only a closed one is `ConnectionLoss`.
-        E::ConnectionLoss | E::Custom(_) | E::Timeout | E::NoHosts => {
+        // A reset or silent connection is `Custom`, only a closed one is `ConnectionLoss`; what was still to be sent is
+        // `UnexpectedError`.
+        E::ConnectionLoss | E::Custom(_) | E::UnexpectedError(_) | E::Timeout | E::NoHosts => {
             (ErrorKind::Unreachable, Effect::Unknown, true, "the connection to ZooKeeper was lost")
         }
         E::SessionMoved => {
@@ -38,12 +42,15 @@ pub(crate) fn error(source: ClientError) -> Error {
         | E::Unimplemented
         | E::ReconfigDisabled => (ErrorKind::Backend, Effect::None, false, "ZooKeeper refused the request"),
         // An answer that cannot be read ends the connection, and every request on it fails like this.
-        E::UnexpectedError(_) | E::UnmarshalError { .. } => {
+        E::UnmarshalError { .. } => {
             (ErrorKind::Backend, Effect::Unknown, true, "the answer of ZooKeeper makes no sense")
         }
         _ => (ErrorKind::Backend, Effect::Unknown, false, "ZooKeeper reported an error"),
     };
-    Error::new(kind, message).with_effect(effect).with_retryable(retryable).with_source(source)
+    Error::new(kind, format!("{message}: {what}"))
+        .with_effect(effect)
+        .with_retryable(retryable)
+        .with_source(source)
 }
 
 #[cfg(test)]
@@ -81,14 +88,15 @@ mod tests {
             (E::MarshallingError, Backend, Nothing, false),
             (E::Unimplemented, Backend, Nothing, false),
             (E::ReconfigDisabled, Backend, Nothing, false),
-            (E::UnexpectedError("BUG".to_owned()), Backend, Unknown, true),
+            (E::UnexpectedError("BUG".to_owned()), Unreachable, Unknown, true),
             (unreadable, Backend, Unknown, true),
             (E::RuntimeInconsistent, Backend, Unknown, false),
             (E::UnexpectedErrorCode(-4), Backend, Unknown, false),
         ] {
-            let mapped = error(source.clone());
+            let mapped = error(source.clone(), format_args!("list /a on h:1"));
             assert_eq!((mapped.kind(), mapped.effect()), (kind, effect), "{source}");
             assert_eq!(mapped.is_retryable(), retryable, "{source}");
+            assert!(mapped.to_string().ends_with(": list /a on h:1"), "{mapped}");
             assert_eq!(mapped.source().and_then(|kept| kept.downcast_ref()), Some(&source));
         }
     }

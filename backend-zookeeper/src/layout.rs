@@ -2,6 +2,7 @@
 
 use lockcore::queue::rule::UNBOUNDED;
 use lockcore::{Entry, EntryId, EntryKind, Family, LockKey, QueuedEntry};
+use zookeeper_client::Stat;
 
 /// The node under which the locks of a family lie.
 pub(crate) fn family_path(root: &str, family: Family) -> String {
@@ -24,40 +25,67 @@ pub(crate) fn prefix(entry: &Entry) -> String {
 /// An entry as its node's name tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
-    pub(crate) name: String,
+    /// The name of the node, by which all but its owner know the entry: ids are unique in one session only.
+    pub(crate) name: EntryId,
     pub(crate) id: EntryId,
     pub(crate) kind: EntryKind,
     sequence: i32,
 }
 
-/// The queue that these children of a lock's node form. Nodes that are no entries are left out.
-pub(crate) fn queue(family: Family, children: Vec<String>) -> Vec<Node> {
-    let mut nodes: Vec<Node> = children.into_iter().filter_map(|name| parse(family, name)).collect();
-    // After 2147483647 comes -2147483648: ZooKeeper counts in an i32. Whatever lives at the same time lies
-    // within half of the circle, so the distance from any of the nodes orders them.
-    let base = nodes.iter().map(|node| node.sequence).min().unwrap_or_default();
-    nodes.sort_by(|a, b| {
-        let distance = |node: &Node| node.sequence.wrapping_sub(base);
-        distance(a).cmp(&distance(b)).then_with(|| a.name.cmp(&b.name))
-    });
-    adopt_limit(&mut nodes);
+impl Node {
+    fn order(&self) -> (i32, &str) {
+        (self.sequence, self.name.as_str())
+    }
+}
+
+/// The entries among these children of a lock's node, sorted by the numbers that stand in their names.
+pub(crate) fn nodes(family: Family, children: &[String]) -> Vec<Node> {
+    let mut nodes: Vec<Node> = children.iter().filter_map(|name| parse(family, name)).collect();
+    nodes.sort_by(|a, b| a.order().cmp(&b.order()));
     nodes
 }
 
+/// The one of the sorted nodes that has this name.
+pub(crate) fn named<'n>(nodes: &'n [Node], family: Family, name: &str) -> Option<&'n Node> {
+    let wanted = parse(family, name)?;
+    let position = nodes.binary_search_by(|node| node.order().cmp(&wanted.order())).ok()?;
+    nodes.get(position)
+}
+
+/// Those of the sorted nodes that stand ahead of this one, first in the queue first.
+///
+/// ZooKeeper counts in an i32: after 2147483647 comes -2147483648. Whatever the server has numbered in the life of a
+/// node lies within half of the circle from it, and those numbered before it in the half that ends there.
+pub(crate) fn ahead<'n>(nodes: &'n [Node], own: &Node) -> impl DoubleEndedIterator<Item = &'n Node> + Clone {
+    let farthest = own.sequence.wrapping_add(i32::MIN);
+    let from = nodes.partition_point(|node| node.sequence < farthest);
+    let to = nodes.partition_point(|node| node.order() < own.order());
+    let (before_the_turn, after_it) =
+        if from <= to { (&nodes[from..to], &nodes[..0]) } else { (&nodes[from..], &nodes[..to]) };
+    before_the_turn.iter().chain(after_it)
+}
+
 /// Entries of the gem `zk` do not say how many permits there are: they take the limit of ours.
-fn adopt_limit(nodes: &mut [Node]) {
-    let limit = nodes.iter().map(|node| node.kind.limit()).find(|limit| *limit != UNBOUNDED);
-    for node in nodes {
-        if let (EntryKind::Permits { limit: unknown @ UNBOUNDED, .. }, Some(limit)) = (&mut node.kind, limit)
-        {
-            *unknown = limit;
+pub(crate) fn adopt_limit<'k>(kinds: impl Iterator<Item = &'k mut EntryKind>) {
+    let mut kinds: Vec<&mut EntryKind> = kinds.collect();
+    let known = kinds.iter().map(|kind| kind.limit()).find(|limit| *limit != UNBOUNDED);
+    for kind in &mut kinds {
+        if let (EntryKind::Permits { limit: unknown @ UNBOUNDED, .. }, Some(known)) = (&mut **kind, known) {
+            *unknown = known;
         }
     }
 }
 
-fn parse(family: Family, name: String) -> Option<Node> {
-    let (id, kind, sequence) = ours(&name).or_else(|| of_the_gem(&name))?;
-    (kind.family() == family).then_some(Node { name, id, kind, sequence })
+/// Whether a node that looks like an entry is none, because no session holds it: an operator's, for example. It would
+/// never leave.
+pub(crate) fn is_stray(stat: &Stat) -> bool {
+    // The second is that of a container.
+    matches!(stat.ephemeral_owner, 0 | i64::MIN)
+}
+
+fn parse(family: Family, name: &str) -> Option<Node> {
+    let (id, kind, sequence) = ours(name).or_else(|| of_the_gem(name))?;
+    (kind.family() == family).then_some(Node { name: EntryId::from(name), id, kind, sequence })
 }
 
 fn ours(name: &str) -> Option<(EntryId, EntryKind, i32)> {
@@ -86,20 +114,10 @@ fn sequence(text: &str) -> Option<i32> {
     (text.len() == length && signed).then_some(sequence)
 }
 
-/// The queue as the rule wants it, for the owner of the node `own`. Another session's entry with the same id goes
-/// by the name of its node: it is not ours.
-pub(crate) fn entries(nodes: &[Node], own: Option<(&EntryId, &str)>) -> Vec<QueuedEntry> {
-    let id = |node: &Node| match own {
-        Some((id, name)) if node.id == *id && node.name != name => EntryId::from(&*node.name),
-        _ => node.id.clone(),
-    };
-    nodes.iter().map(|node| QueuedEntry { id: id(node), kind: node.kind }).collect()
-}
-
-/// The name of the node that has this id in a queue that [`entries`] showed.
-pub(crate) fn name_of<'n>(nodes: &'n [Node], id: &EntryId) -> Option<&'n str> {
-    let by_name = || nodes.iter().find(|node| node.name == id.as_str());
-    nodes.iter().find(|node| node.id == *id).or_else(by_name).map(|node| &*node.name)
+/// Entries as the rule wants them, for the owner of the node `own`, which goes by its id.
+pub(crate) fn queued(node: &Node, own: &Node) -> QueuedEntry {
+    let id = if node.name == own.name { &node.id } else { &node.name };
+    QueuedEntry { id: id.clone(), kind: node.kind }
 }
 
 #[cfg(test)]
@@ -109,9 +127,24 @@ mod tests {
 
     use super::*;
 
-    fn names(family: Family, children: &[&str]) -> Vec<String> {
-        let children = children.iter().map(|child| child.to_string()).collect();
-        queue(family, children).into_iter().map(|node| node.name).collect()
+    fn parsed(family: Family, children: &[&str]) -> Vec<Node> {
+        nodes(family, &children.iter().map(|child| child.to_string()).collect::<Vec<_>>())
+    }
+
+    /// Those ahead of the child `own`.
+    fn ahead_of(own: &str, children: &[&str]) -> Vec<String> {
+        let nodes = parsed(Family::Lock, children);
+        let own = named(&nodes, Family::Lock, own).unwrap();
+        ahead(&nodes, own).map(|node| node.name.to_string()).collect()
+    }
+
+    #[track_caller]
+    fn assert_order(queue: &[&str]) {
+        let mut children = queue.to_vec();
+        children.sort();
+        for (position, own) in queue.iter().enumerate() {
+            assert_eq!(ahead_of(own, &children), queue[..position]);
+        }
     }
 
     #[test]
@@ -124,20 +157,23 @@ mod tests {
 
     #[test]
     fn order_goes_by_sequence_alone() {
-        let children = ["sh-a-0000000003", "ex0000000004", "ex-zzz-0000000001", "ex-b-0000000002"];
-        let expected = ["ex-zzz-0000000001", "ex-b-0000000002", "sh-a-0000000003", "ex0000000004"];
-        assert_eq!(names(Family::Lock, &children), expected);
+        assert_order(&["ex-zzz-0000000001", "ex-b-0000000002", "sh-a-0000000003", "ex0000000004"]);
     }
 
     #[test]
     fn order_survives_the_rollover() {
-        let children = ["ex-a--2147483648", "ex-b-2147483646", "sh-2147483647", "ex-d-2147483647"];
-        let expected = ["ex-b-2147483646", "ex-d-2147483647", "ex-a--2147483648", "sh-2147483647"];
-        assert_eq!(names(Family::Lock, &children), expected);
-        assert_eq!(
-            names(Family::Lock, &["ex-a-0000000000", "ex-b--000000001", "ex-000000002"]),
-            ["ex-000000002", "ex-b--000000001", "ex-a-0000000000"]
-        );
+        assert_order(&["ex-b-2147483646", "ex-d-2147483647", "ex-a--2147483648", "sh-2147483647"]);
+        assert_order(&["ex-000000002", "ex-b--000000001", "ex-a-0000000000"]);
+    }
+
+    #[test]
+    fn a_number_that_the_server_has_not_come_to_changes_no_order() {
+        let (first, second) = ("ex-a-0000000000", "ex-b-0000000001");
+        for odd in ["ex-2147483647", "ex2147483647", "ex-c-1073741824", "ex-c--2147483648", "ex-1073741825"] {
+            let children = [first, second, odd];
+            assert!(!ahead_of(first, &children).contains(&second.to_owned()), "{odd}");
+            assert!(ahead_of(second, &children).contains(&first.to_owned()), "{odd}");
+        }
     }
 
     #[test]
@@ -175,7 +211,7 @@ mod tests {
             "EX-a-0000000001",
             "_c_00000000-0000-0000-0000-000000000000-lock-0000000001",
         ] {
-            assert_eq!(names(Family::Lock, &[child]), Vec::<String>::new(), "{child}");
+            assert_eq!(parsed(Family::Lock, &[child]), [], "{child}");
         }
         for child in [
             "sem",
@@ -192,28 +228,15 @@ mod tests {
             "ex-a-0000000001",
             "ex0000000001",
         ] {
-            assert_eq!(names(Family::Semaphore, &[child]), Vec::<String>::new(), "{child}");
+            assert_eq!(parsed(Family::Semaphore, &[child]), [], "{child}");
         }
     }
 
     #[test]
-    fn entries_of_the_gem_take_our_limit() {
-        let children = ["sem0000000000", "sem-2-3-a-0000000001"].map(str::to_owned).to_vec();
-        let nodes = queue(Family::Semaphore, children);
-        assert_eq!(nodes[0].id, EntryId::from("sem0000000000"));
-        assert_eq!(nodes[0].kind, EntryKind::Permits { permits: 1, limit: 3 });
-        assert_eq!(nodes[1].kind, EntryKind::Permits { permits: 2, limit: 3 });
-    }
-
-    #[test]
     fn an_id_is_ours_on_our_node_only() {
-        let children = ["ex-a-0000000001", "ex-a-0000000002"].map(str::to_owned).to_vec();
-        let (nodes, id) = (queue(Family::Lock, children), EntryId::from("a"));
-        let seen = entries(&nodes, Some((&id, "ex-a-0000000002")));
-        assert_eq!(seen[0].id, EntryId::from("ex-a-0000000001"));
-        assert_eq!(seen[1].id, id);
-        assert_eq!(name_of(&nodes, &seen[0].id), Some("ex-a-0000000001"));
-        assert_eq!(name_of(&nodes, &EntryId::from("b")), None);
+        let nodes = parsed(Family::Lock, &["ex-a-0000000001", "ex-a-0000000002"]);
+        let seen = nodes.iter().map(|node| queued(node, &nodes[1]).id);
+        assert_eq!(seen.collect::<Vec<_>>(), ["ex-a-0000000001", "a"].map(EntryId::from));
     }
 
     fn kind() -> impl Strategy<Value = EntryKind> {
@@ -227,7 +250,8 @@ mod tests {
         fn what_we_write_we_read(kind in kind(), sequence: i32) {
             let entry = Entry { id: EntryId::random(), kind, label: String::new() };
             let name = format!("{}{sequence:010}", prefix(&entry));
-            let node = parse(kind.family(), name.clone());
+            let node = parse(kind.family(), &name);
+            let name = EntryId::from(&*name);
             prop_assert_eq!(node, Some(Node { name, id: entry.id, kind, sequence }));
         }
 
@@ -240,13 +264,13 @@ mod tests {
 
         #[test]
         fn any_text_is_read_without_panic(texts: Vec<String>, family: bool) {
-            queue(if family { Family::Lock } else { Family::Semaphore }, texts);
+            nodes(if family { Family::Lock } else { Family::Semaphore }, &texts);
         }
 
         #[test]
         fn anything_like_an_entry_is_read_without_panic(texts in prop::collection::vec("(ex|sh|sem)[-0-9é]{0,24}", 0..9)) {
-            queue(Family::Lock, texts.clone());
-            queue(Family::Semaphore, texts);
+            nodes(Family::Lock, &texts);
+            nodes(Family::Semaphore, &texts);
         }
 
         #[test]
@@ -259,10 +283,12 @@ mod tests {
                     format!("ex-{}-{sequence:010}", EntryId::random())
                 })
                 .collect();
-            let mut shuffled = created.clone();
-            shuffled.sort();
-            let read: Vec<String> = queue(Family::Lock, shuffled).into_iter().map(|node| node.name).collect();
-            prop_assert_eq!(read, created);
+            for (position, own) in created.iter().enumerate() {
+                let nodes = nodes(Family::Lock, &created);
+                let own = named(&nodes, Family::Lock, own).unwrap();
+                let read: Vec<&str> = ahead(&nodes, own).map(|node| node.name.as_str()).collect();
+                prop_assert_eq!(read, created[..position].iter().collect::<Vec<_>>());
+            }
         }
     }
 }

@@ -21,20 +21,33 @@
 //! This is the layout of the Ruby gem `zk` with the id added, so its clients contend with ours: they respect our
 //! entries, and its own `ex<sequence>`, `sh<sequence>` and `sem<sequence>` count here. For names with other characters
 //! than letters, digits, `-`, `_` and `.` the two make different directories. To the gem every semaphore entry is
-//! one permit. Other nodes in these directories are ignored.
+//! one permit. Other nodes in these directories are ignored, and so are nodes that look like entries but are held by no
+//! session.
+//!
+//! # Access
+//!
+//! With credentials, the directory of a lock and its entries belong to the user, unless
+//! [`with_open_acl`](ZooKeeperOptions::with_open_acl) says otherwise. Missing directories above them are made so that
+//! everybody may list them, add to them, and remove from them what is empty.
 //!
 //! # Limits
 //!
-//! One session watches paths of at most 128 KiB at a time, some 1500 waiters; more than that look again only when the
-//! first of these are served, or every 10 to 20 seconds.
+//! * Locks are not re-entrant: a task that asks again for what it holds waits for itself.
+//! * Ask for a session timeout of three of the server's ticks or more (6 s where `tickTime` is 2000, as usual). At two
+//!   ticks, the least that servers grant by default, a session may end a twentieth of its time before we know of it, if
+//!   the server to which it is connected is cut off from the others at the wrong moment.
+//! * Each session makes six small writes in its timeout (78 bytes in the log of each server), because only what is
+//!   written is known to a majority.
 
 mod backend;
+mod connection;
 mod error;
-mod heartbeat;
+mod keeper;
 mod layout;
 mod options;
 mod places;
 mod session;
+mod watches;
 
 pub use backend::{SCHEME, ZooKeeper, ZooKeeperFactory};
 pub use options::ZooKeeperOptions;

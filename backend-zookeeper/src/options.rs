@@ -1,10 +1,11 @@
 //! Which servers, where on them, and as whom.
 
 use std::fmt;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use lockcore::{Error, ErrorKind, LockUrl, Result};
-use zookeeper_client::{Acls, Client, Connector};
+use zookeeper_client::{Acl, Acls, AuthId, Client, Connector, Permission};
 
 const DEFAULT_PORT: u16 = 2181;
 const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -13,8 +14,7 @@ const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Which servers, where on them, and as whom. `Debug` does not show credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ZooKeeperOptions {
-    servers: String,
-    server_count: u32,
+    servers: Vec<String>,
     root: String,
     session_timeout: Duration,
     connect_timeout: Duration,
@@ -32,10 +32,8 @@ impl ZooKeeperOptions {
     /// The servers, each as `host:port`; everything else by default: no root directory, a session timeout of
     /// 10 s, a connect timeout of 5 s, no authentication.
     pub fn new<S: AsRef<str>>(servers: impl IntoIterator<Item = S>) -> Self {
-        let servers: Vec<String> = servers.into_iter().map(|server| server.as_ref().to_owned()).collect();
         Self {
-            servers: servers.join(","),
-            server_count: u32::try_from(servers.len()).unwrap_or(u32::MAX).max(1),
+            servers: servers.into_iter().map(|server| server.as_ref().to_owned()).collect(),
             root: String::new(),
             session_timeout: DEFAULT_SESSION_TIMEOUT,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
@@ -82,7 +80,8 @@ impl ZooKeeperOptions {
         Ok(self)
     }
 
-    /// After how long without a word from us the servers end our session. They may grant more or less.
+    /// After how long without a word from us the servers end our session. They may grant more or less. Ask for three of
+    /// their ticks or more ([why](crate#limits)).
     #[must_use]
     pub fn with_session_timeout(mut self, timeout: Duration) -> Self {
         self.session_timeout = timeout;
@@ -96,8 +95,8 @@ impl ZooKeeperOptions {
         self
     }
 
-    /// Authenticates, for the scheme `digest` with `user:password`. Nodes that we make are then accessible to the
-    /// same user only.
+    /// Authenticates, for the scheme `digest` with `user:password`. The directories of locks that we make, and the
+    /// entries in them, are then accessible to the same user only.
     #[must_use]
     pub fn with_auth(mut self, scheme: impl Into<String>, credentials: impl Into<String>) -> Self {
         self.auth = Some(Auth { scheme: scheme.into(), credentials: credentials.into() });
@@ -111,7 +110,7 @@ impl ZooKeeperOptions {
         self
     }
 
-    pub(crate) fn servers(&self) -> &str {
+    pub(crate) fn servers(&self) -> &[String] {
         &self.servers
     }
 
@@ -119,31 +118,53 @@ impl ZooKeeperOptions {
         &self.root
     }
 
+    /// What the protocol can say: it counts milliseconds in an i32, and to the client library zero is "not given".
+    pub(crate) fn session_timeout(&self) -> Duration {
+        self.session_timeout.clamp(Duration::from_millis(1), Duration::from_millis(i32::MAX as u64))
+    }
+
     pub(crate) fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
 
-    pub(crate) fn acls(&self) -> Acls<'static> {
-        if self.open || self.auth.is_none() { Acls::anyone_all() } else { Acls::creator_all() }
+    /// How long one server may be silent, for a session that lasts this long: so short that others can be tried in the
+    /// time that is left, when a session is opened and while it lasts.
+    pub(crate) fn connection_timeout(&self, session_timeout: Duration) -> Duration {
+        let count = u32::try_from(self.servers.len()).unwrap_or(u32::MAX).max(1);
+        let longest = (session_timeout * 2 / 5).min(session_timeout * 3 / 5 / count);
+        (self.connect_timeout / count).min(longest).max(session_timeout / 10)
     }
 
-    pub(crate) fn connector(&self) -> Connector {
-        // The protocol counts milliseconds in an i32; to the client library zero is "not given".
-        let session_timeout =
-            self.session_timeout.clamp(Duration::from_millis(1), Duration::from_millis(i32::MAX as u64));
-        // A server that swallows packets must not use up the time in which another one would have answered. But
-        // this is also how long a server may be silent later.
-        let connection_timeout =
-            (self.connect_timeout / self.server_count).clamp(session_timeout / 10, session_timeout * 2 / 5);
+    /// Who may touch the directory of a lock, and the entries in it.
+    pub(crate) fn acls(&self) -> Acls<'static> {
+        if self.is_open() { Acls::anyone_all() } else { Acls::creator_all() }
+    }
+
+    /// Who may touch what lies above the directories of locks: others may use locks of their own there.
+    pub(crate) fn ancestor_acls(&self) -> Acls<'static> {
+        if self.is_open() { Acls::anyone_all() } else { Acls::new(&*SHARED) }
+    }
+
+    fn is_open(&self) -> bool {
+        self.open || self.auth.is_none()
+    }
+
+    pub(crate) fn connector(&self, session_timeout: Duration) -> Connector {
         let connector = Client::connector()
             .with_session_timeout(session_timeout)
-            .with_connection_timeout(connection_timeout);
+            .with_connection_timeout(self.connection_timeout(session_timeout));
         match &self.auth {
             Some(Auth { scheme, credentials }) => connector.with_auth(scheme, credentials.as_bytes()),
             None => connector,
         }
     }
 }
+
+/// Anybody may list, add and remove (what is empty), the creator anything.
+static SHARED: LazyLock<[Acl; 2]> = LazyLock::new(|| {
+    let shared = Permission::READ | Permission::CREATE | Permission::DELETE;
+    [Acl::new(shared, AuthId::anyone()), Acl::new(Permission::ALL, AuthId::authed())]
+});
 
 impl fmt::Debug for ZooKeeperOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -194,7 +215,8 @@ mod tests {
     fn defaults() {
         let options = parse("zookeeper://h1,h2:99").unwrap();
         assert_eq!(options, ZooKeeperOptions::new(["h1:2181", "h2:99"]).with_open_acl());
-        assert_eq!((options.servers(), options.root()), ("h1:2181,h2:99", ""));
+        assert_eq!(options.servers(), ["h1:2181", "h2:99"]);
+        assert_eq!(options.root(), "");
         assert_eq!((options.session_timeout.as_secs(), options.connect_timeout.as_secs()), (10, 5));
         assert_eq!(options.acls(), Acls::anyone_all());
     }
@@ -250,6 +272,8 @@ mod tests {
     #[test]
     fn debug_shows_no_secret() {
         let options = parse("zookeeper://me:secret@h").unwrap();
-        assert!(!format!("{options:?} {:?}", options.connector()).contains("secret"));
+        assert!(
+            !format!("{options:?} {:?}", options.connector(options.session_timeout())).contains("secret")
+        );
     }
 }

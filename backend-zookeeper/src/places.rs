@@ -1,6 +1,6 @@
-//! What a session knows of its own entries, and of the queues they stand in.
+//! What a session knows of its own entries, and of the queues in which they stand.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use lockcore::{EntryId, FencingToken, LockKey, Result};
 
 use crate::layout::Node;
 
-/// A lock's entries, in order.
+/// A lock's entries, sorted by the numbers in their names.
 pub(crate) type Queue = Arc<Vec<Node>>;
 
 /// One request for a queue, and all who wait for the answer.
@@ -38,7 +38,7 @@ pub(crate) enum Known {
 
 #[derive(Debug)]
 pub(crate) struct Places {
-    /// None when the session is closed: a listing that nobody completes would keep the client.
+    /// None when the session is closed: a listing that nobody completes would keep the connection.
     locks: Mutex<Option<HashMap<LockKey, Lock>>>,
 }
 
@@ -51,8 +51,9 @@ impl Default for Places {
 #[derive(Debug, Default)]
 struct Lock {
     own: HashMap<EntryId, Known>,
-    /// As last seen.
-    queue: Queue,
+    /// Nodes that look like entries and are none. One that was found ahead of an entry of ours stays that: what the
+    /// server makes later stands behind.
+    strays: Arc<HashSet<String>>,
     last: Option<(Arc<AtomicBool>, Listing)>,
 }
 
@@ -96,14 +97,14 @@ impl Places {
         }
     }
 
-    /// Keeps the queue while one of our entries stands in it.
-    pub(crate) fn saw(&self, lock: &LockKey, queue: &Queue) {
-        self.with(lock, |lock| lock.queue = queue.clone());
+    /// A node that looks like an entry is none.
+    pub(crate) fn stray(&self, lock: &LockKey, name: String) {
+        self.with(lock, |lock| Arc::make_mut(&mut lock.strays).insert(name));
     }
 
-    /// The queue as last seen, if one of our entries stands in it.
-    pub(crate) fn seen(&self, lock: &LockKey) -> Option<Queue> {
-        self.with(lock, |lock| lock.queue.clone())
+    /// Which nodes look like entries and are none, as far as one of our entries met them.
+    pub(crate) fn strays(&self, lock: &LockKey) -> Arc<HashSet<String>> {
+        self.with(lock, |lock| lock.strays.clone()).unwrap_or_default()
     }
 
     /// The session is closed.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backend_zookeeper::{SCHEME, ZooKeeperFactory};
+use conformance::proxy::Proxy;
 use conformance::server::Ensemble;
 use lockcore::{DistributedLock, DistributedLockExt, LockGuard, LockService, Registry, Released};
 use tokio::time::{Instant, sleep, timeout};
@@ -21,13 +22,20 @@ struct Bed {
 
 impl Bed {
     async fn new() -> Self {
-        let servers = Ensemble::start().await.unwrap();
+        Self::with(Ensemble::start().await.unwrap())
+    }
+
+    fn with(servers: Ensemble) -> Self {
         Self { servers, registry: Registry::new().with(SCHEME, ZooKeeperFactory) }
     }
 
     /// A client that knows all servers, with a session of this length.
     async fn client(&self, session_timeout: &str) -> Arc<dyn LockService> {
-        let servers = self.servers.addresses().join(",");
+        self.client_of(&self.servers.addresses().join(","), session_timeout).await
+    }
+
+    /// A client that knows these servers.
+    async fn client_of(&self, servers: &str, session_timeout: &str) -> Arc<dyn LockService> {
         let url = format!("{SCHEME}://{servers}/app?session_timeout={session_timeout}&connect_timeout=30s");
         self.registry.connect(&url.as_str().into()).await.unwrap()
     }
@@ -96,6 +104,35 @@ async fn a_stopped_leader_that_comes_back_lets_nobody_in_beside_the_holder() {
         Err(error) => panic!("{error:?}"),
     };
     next.verify().await.unwrap();
+}
+
+/// A leader that was stopped, and replaced meanwhile, goes on for a moment as if nothing had happened. Whatever it says
+/// then says nothing about the session, which its successor counts from its own start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deposed_leader_renews_nothing() {
+    let bed = Bed::with(Ensemble::start_with(&["syncLimit=2"]).await.unwrap());
+    let deposed = bed.servers.leader().await.unwrap();
+    let (old, other) = (&bed.servers.nodes()[deposed], &bed.servers.nodes()[(deposed + 1) % 3]);
+    let way = Proxy::start(old.address()).await.unwrap();
+    let alice = bed.client_of(&way.address().to_string(), "6s").await;
+    let bob = bed.client_of(other.address(), "20s").await;
+    let (a, b) = (alice.exclusive("lock").unwrap(), bob.exclusive("lock").unwrap());
+    let guard = a.acquire().await.unwrap();
+    let waiting = enqueued(&b).await;
+    old.pause().unwrap();
+    // As late as it can still do harm.
+    let last_second =
+        || guard.deadline().is_some_and(|deadline| deadline < Instant::now() + Duration::from_secs(1));
+    until("the lock is about to be lost", async || last_second()).await;
+    old.resume().unwrap();
+    until("the old leader has noticed", async || {
+        !old.four_letter("srvr").await.is_ok_and(|answer| answer.contains("Mode: leader"))
+    })
+    .await;
+    way.cut();
+    let next = timeout(LONG, waiting).await.unwrap().unwrap().unwrap();
+    assert!(!guard.is_valid(), "two holders, the first until {:?}", guard.deadline());
+    assert!(next.is_valid());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,8 @@
 //! ZooKeeper from Debian's packages, alone or as an ensemble of three.
 
-use std::fmt::Write;
-use std::fs;
-use std::io;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
@@ -19,6 +19,7 @@ const JARS: [&str; 2] = ["/usr/share/java/zookeeper.jar", "/usr/share/java/slf4j
 
 /// How long a server may take to answer a four-letter word.
 const ANSWER: Duration = Duration::from_secs(2);
+
 /// One ZooKeeper server. Dropping it kills it and removes its data.
 #[derive(Debug)]
 pub struct ZooKeeper {
@@ -44,7 +45,7 @@ impl ZooKeeper {
     ///
     /// Dropping the future kills what it has started.
     pub async fn start() -> io::Result<Self> {
-        Ok(start_nodes(1).await?.remove(0))
+        Ok(start_nodes(1, &[]).await?.remove(0))
     }
 
     /// The server at the `host:port` in the environment variable `FAIRLOCK_TEST_ZOOKEEPER`, which can be
@@ -78,6 +79,17 @@ impl ZooKeeper {
         self.spawn()?;
         let serves = async || self.four_letter("srvr").await.is_ok_and(|answer| answer.contains("Mode: "));
         self.wait_until("serve", serves).await
+    }
+
+    /// Adds a line such as `maxSessionTimeout=4000` to the server's configuration, which overrides earlier ones when
+    /// it is started the next time.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if the server is not ours; what the file system says.
+    pub fn configure(&self, line: &str) -> io::Result<()> {
+        let config = self.arguments().last().ok_or(io::ErrorKind::Unsupported)?;
+        writeln!(File::options().append(true).open(config)?, "{line}")
     }
 
     /// What the server answers to one of ZooKeeper's four-letter words: `ruok`, `srvr`, `mntr`, `wchs`, …
@@ -125,7 +137,20 @@ impl Ensemble {
     ///
     /// Dropping the future kills what it has started.
     pub async fn start() -> io::Result<Self> {
-        Ok(Self { nodes: start_nodes(3).await? })
+        Self::start_with(&[]).await
+    }
+
+    /// Starts three servers [configured](ZooKeeper::configure) by these lines, and waits until all of them serve.
+    ///
+    /// # Errors
+    ///
+    /// As [`ZooKeeper::start`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future kills what it has started.
+    pub async fn start_with(lines: &[&str]) -> io::Result<Self> {
+        Ok(Self { nodes: start_nodes(3, lines).await? })
     }
 
     /// The servers.
@@ -153,14 +178,17 @@ impl Ensemble {
     }
 }
 
-async fn start_nodes(count: usize) -> io::Result<Vec<ZooKeeper>> {
+async fn start_nodes(count: usize, lines: &[&str]) -> io::Result<Vec<ZooKeeper>> {
     check_installed("ZooKeeper", &["java", JARS[0], JARS[1]])?;
-    on_free_ports(3 * count, async |ports| start_on(count, &ports).await).await
+    on_free_ports(3 * count, async |ports| start_on(count, &ports, lines).await).await
 }
 
-async fn start_on(count: usize, ports: &[u16]) -> io::Result<Vec<ZooKeeper>> {
+async fn start_on(count: usize, ports: &[u16], lines: &[&str]) -> io::Result<Vec<ZooKeeper>> {
     let members = members(&ports[count..]);
     let nodes = (1..=count).map(|id| node(id, ports[id - 1], &members)).collect::<io::Result<Vec<_>>>()?;
+    for node in &nodes {
+        lines.iter().try_for_each(|line| node.configure(line))?;
+    }
     try_join_all(nodes.iter().map(ZooKeeper::restart)).await?;
     Ok(nodes)
 }

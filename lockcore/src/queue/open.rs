@@ -57,12 +57,12 @@ impl OpenSession {
 ///
 /// No watch is trusted for long: servers and client libraries have lost wake-ups
 /// (<https://github.com/etcd-io/etcd/issues/18089>, <https://github.com/python-zk/kazoo/pull/151>). Setting it again
-/// finds out who has left, without a listing of the whole queue.
+/// finds out who is not there any more, without a listing of the whole queue or the history since they were seen.
 pub(super) async fn watch(
     session: &dyn QueueSession,
     lock: &LockKey,
     mut ids: Vec<EntryId>,
-    seen: Revision,
+    mut seen: Revision,
     also: Option<&EntryId>,
 ) -> Result<()> {
     const TRUSTED: Duration = Duration::from_secs(30);
@@ -73,6 +73,7 @@ pub(super) async fn watch(
             return returned;
         }
         ids.extend(also.take());
+        seen = Revision::default();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where one entry stands in a queue: the rule, applied to entries.
 
+use std::borrow::Borrow;
+
 use crate::backend::{QueuedEntry, Revision};
 use crate::entry::{EntryId, EntryKind};
 use crate::queue::rule::{UNBOUNDED, Verdict, verdict};
@@ -36,37 +38,35 @@ pub(crate) fn known_limit(kinds: impl IntoIterator<Item = EntryKind>) -> Option<
 ///
 /// About the limit of a semaphore those ahead are right: whoever disagrees with any of them cannot hold, and so
 /// nobody's arrival or departure takes a hold away.
-pub fn standing<'e, E>(entries: E, id: &EntryId, seen: Revision) -> Standing
+pub fn standing<E>(entries: E, id: &EntryId, seen: Revision) -> Standing
 where
-    E: IntoIterator<Item = &'e QueuedEntry, IntoIter: DoubleEndedIterator + Clone>,
+    E: IntoIterator<Item: Borrow<QueuedEntry>, IntoIter: DoubleEndedIterator + Clone>,
 {
     let mut ahead = entries.into_iter();
-    let Some(own) = ahead.by_ref().rfind(|entry| entry.id == *id).map(|entry| entry.kind) else {
+    let Some(own) = ahead.by_ref().rev().find(|entry| entry.borrow().id == *id) else {
         return Standing::Absent;
     };
-    if let Some(theirs) = disagreement(own, ahead.clone()) {
+    let own = own.borrow().kind;
+    if let Some(theirs) = disagreement(own, ahead.clone().map(|entry| entry.borrow().kind)) {
         return Standing::LimitMismatch { theirs };
     }
     let nearest_first = ahead.rev();
-    match verdict(own.limit(), own.weight(), nearest_first.clone().map(|entry| entry.kind.weight())) {
+    let weights = nearest_first.clone().map(|entry| entry.borrow().kind.weight());
+    match verdict(own.limit(), own.weight(), weights) {
         Verdict::Holds => Standing::Holds,
         Verdict::WaitsFor(distances) => {
             let farthest = distances.iter().max().map_or(0, |distance| distance + 1);
-            let near: Vec<&QueuedEntry> = nearest_first.take(farthest).collect();
-            Standing::Waits {
-                wake: distances.into_iter().map(|distance| near[distance].id.clone()).collect(),
-                seen,
-            }
+            let near: Vec<E::Item> = nearest_first.take(farthest).collect();
+            let wake = distances.into_iter().map(|distance| near[distance].borrow().id.clone());
+            Standing::Waits { wake: wake.collect(), seen }
         }
     }
 }
 
 /// The first limit among those ahead that is not ours. Locks that are no semaphores have one limit, and no need to look.
-fn disagreement<'e>(own: EntryKind, ahead: impl Iterator<Item = &'e QueuedEntry>) -> Option<u32> {
+fn disagreement(own: EntryKind, ahead: impl Iterator<Item = EntryKind>) -> Option<u32> {
     match own {
         EntryKind::Exclusive | EntryKind::Shared => None,
-        EntryKind::Permits { limit, .. } => {
-            known_limit(ahead.map(|entry| entry.kind).filter(|kind| kind.limit() != limit))
-        }
+        EntryKind::Permits { limit, .. } => known_limit(ahead.filter(|kind| kind.limit() != limit)),
     }
 }

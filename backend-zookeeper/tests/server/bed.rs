@@ -1,0 +1,143 @@
+//! A server, and what the tests do with it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backend_zookeeper::{ZooKeeper, ZooKeeperOptions};
+use conformance::proxy::Proxy;
+use conformance::server;
+use lockcore::{
+    Entry, EntryId, EntryKind, Family, FencingToken, LockKey, LockName, QueueBackend, QueueSession,
+    SessionState,
+};
+use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error as ClientError};
+
+pub(crate) const OPEN: Acls<'static> = Acls::anyone_all();
+pub(crate) const PERSISTENT: CreateOptions<'static> = CreateMode::Persistent.with_acls(OPEN);
+pub(crate) const EPHEMERAL: CreateOptions<'static> = CreateMode::EphemeralSequential.with_acls(OPEN);
+
+pub(crate) type Session = Arc<dyn QueueSession>;
+
+/// A server, and a client that sees it without our driver.
+pub(crate) struct Bed {
+    pub(crate) server: server::ZooKeeper,
+    pub(crate) admin: Client,
+}
+
+impl Bed {
+    pub(crate) async fn new() -> Self {
+        let server = server::ZooKeeper::start().await.unwrap();
+        let admin = Client::connect(server.address()).await.unwrap();
+        Self { server, admin }
+    }
+
+    pub(crate) fn options(&self) -> ZooKeeperOptions {
+        ZooKeeperOptions::new([self.server.address()])
+    }
+
+    pub(crate) async fn session(&self) -> Session {
+        open(self.options()).await
+    }
+
+    pub(crate) async fn proxy(&self) -> Proxy {
+        Proxy::start(self.server.address()).await.unwrap()
+    }
+
+    pub(crate) async fn children(&self, path: &str) -> Vec<String> {
+        self.admin.sync("/").await.unwrap();
+        match self.admin.list_children(path).await {
+            Ok(children) => children,
+            Err(ClientError::NoNode) => Vec::new(),
+            Err(error) => panic!("{path}: {error}"),
+        }
+    }
+
+    pub(crate) async fn token(&self, path: &str) -> FencingToken {
+        let stat = self.admin.check_stat(path).await.unwrap().unwrap();
+        FencingToken::new(stat.czxid.try_into().unwrap())
+    }
+
+    /// How many watches the server has set.
+    pub(crate) async fn watches(&self) -> u32 {
+        self.count("zk_watch_count").await
+    }
+
+    /// How many requests the server has received.
+    pub(crate) async fn requests(&self) -> u32 {
+        self.count("zk_packets_received").await
+    }
+
+    async fn count(&self, what: &str) -> u32 {
+        let answer = self.server.four_letter("mntr").await.unwrap();
+        let mut lines = answer.lines().filter_map(|line| line.split_once('\t'));
+        lines.find(|(name, _)| *name == what).unwrap().1.parse().unwrap()
+    }
+}
+
+pub(crate) async fn open(options: ZooKeeperOptions) -> Session {
+    ZooKeeper::new(options).open_session().await.unwrap()
+}
+
+pub(crate) async fn through(proxy: &Proxy) -> Session {
+    open(ZooKeeperOptions::new([proxy.address().to_string()])).await
+}
+
+pub(crate) fn key(family: Family, name: &str) -> LockKey {
+    LockKey { family, name: LockName::new(name).unwrap() }
+}
+
+pub(crate) fn lock(name: &str) -> LockKey {
+    key(Family::Lock, name)
+}
+
+pub(crate) fn entry(kind: EntryKind) -> Entry {
+    Entry { id: EntryId::random(), kind, label: "quirks é".to_owned() }
+}
+
+pub(crate) fn exclusive() -> Entry {
+    entry(EntryKind::Exclusive)
+}
+
+/// Waits for what must happen in the end.
+pub(crate) async fn eventually<F: Future<Output = bool> + Send>(
+    what: &str,
+    condition: impl Fn() -> F + Send + Sync,
+) {
+    let all = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(what, all).await;
+}
+
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T> + Send) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future)
+        .await
+        .unwrap_or_else(|_| panic!("not in time: {what}"))
+}
+
+/// Repeats what is worth repeating, as the core does.
+pub(crate) async fn enqueue(session: &Session, lock: &LockKey, entry: &Entry) -> lockcore::Enqueued {
+    let all = async {
+        loop {
+            match session.enqueue(lock, entry).await {
+                Ok(enqueued) => return enqueued,
+                Err(error) => assert!(error.is_retryable(), "{error:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within("enqueue", all).await
+}
+
+/// Waits until the session is known to live.
+pub(crate) async fn lives(session: &Session) {
+    eventually("life", || async { session.lease().state() == SessionState::Live }).await;
+}
+
+/// Waits until the session is in doubt.
+pub(crate) async fn doubts(session: &Session) {
+    eventually("doubt", || async { matches!(session.lease().state(), SessionState::Doubtful { .. }) }).await;
+}

@@ -1,0 +1,11 @@
+//! What is peculiar to ZooKeeper and its client library, against a real server.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod access;
+mod bed;
+mod connections;
+mod fake;
+mod layout;
+mod renewals;
+mod watches;
