@@ -30,6 +30,7 @@ mod heartbeat;
 mod layout;
 mod options;
 mod places;
+mod queue;
 mod session;
 mod wake;
 

@@ -91,6 +91,12 @@ impl Error {
         self.change(|inner| inner.source = Some(source.into()))
     }
 
+    /// The same error, telling first what was being done.
+    #[must_use]
+    pub fn with_context(self, context: impl fmt::Display) -> Self {
+        self.change(|inner| inner.message = format!("{context}: {}", inner.message).into())
+    }
+
     fn change(self, change: impl FnOnce(&mut Inner)) -> Self {
         let mut inner = Arc::try_unwrap(self.inner).unwrap_or_else(|shared| Inner {
             kind: shared.kind,

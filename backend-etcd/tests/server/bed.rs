@@ -46,9 +46,22 @@ impl Bed {
         self.admin.kv_client().get(prefix, Some(options)).await.unwrap().take_kvs()
     }
 
-    /// The entries of the locks.
+    /// The keys of the entries of the locks.
     pub(crate) async fn entries(&self) -> Vec<String> {
         self.under("/fairlock/lock/").await.iter().map(|key| key.key_str().unwrap().to_owned()).collect()
+    }
+
+    /// The key of an entry, if it is there.
+    pub(crate) async fn find(&self, id: &EntryId) -> Option<KeyValue> {
+        let entries = self.under("/fairlock/").await;
+        entries.into_iter().find(|key| key.value_str().is_ok_and(|value| value.starts_with(id.as_str())))
+    }
+
+    /// What a waiter calls an entry that it has to wait for.
+    pub(crate) async fn place(&self, id: &EntryId) -> EntryId {
+        let entry = self.find(id).await.unwrap();
+        let slot = entry.key_str().unwrap().rsplit_once('/').unwrap().1;
+        EntryId::from(&*format!("{slot}@{}", entry.create_revision()))
     }
 
     pub(crate) async fn put(&self, key: &str, value: &str) {

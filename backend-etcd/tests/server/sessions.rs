@@ -30,7 +30,7 @@ async fn a_lease_that_is_revoked_is_a_loss() {
     let (ours, theirs) = (exclusive(), exclusive());
     enqueue(&session, &lock, &ours).await;
     let Standing::Waits { wake, seen } = enqueue(&next, &lock, &theirs).await.standing else { panic!() };
-    let lease = bed.under(&format!("/fairlock/lock/a/{}", ours.id)).await[0].lease();
+    let lease = bed.find(&ours.id).await.unwrap().lease();
     let revoke = bed.admin.lease_client();
     let revoked = async { revoke.clone().revoke(lease).await.unwrap() };
     within("the departure", async { tokio::join!(next.watch(&lock, &wake, seen), revoked).0 }).await.unwrap();
