@@ -164,3 +164,30 @@ pub(crate) async fn limited<T>(
         Err(_) => Err(Error::new(ErrorKind::Unreachable, format!("no answer within {patience:?}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use conformance::proxy::Proxy;
+    use conformance::server::Etcd;
+
+    use super::*;
+
+    /// Nothing else than the call that fails replaces the connection here: there is no session.
+    #[tokio::test]
+    async fn a_server_that_does_not_answer_a_call_is_replaced() {
+        let server = Etcd::start().await.unwrap();
+        let proxies =
+            [Proxy::start(server.address()).await.unwrap(), Proxy::start(server.address()).await.unwrap()];
+        let addresses = proxies.each_ref().map(|proxy| proxy.address().to_string());
+        let connection =
+            Connection::new(EtcdOptions::new(addresses).with_session_timeout(Duration::from_secs(3)));
+        let call = || connection.call(|client| async move { client.kv_client().get("/", None).await });
+        call().await.unwrap();
+        proxies.iter().for_each(Proxy::hold);
+        let held = proxies.each_ref().map(Proxy::held);
+        assert_eq!(call().await.unwrap_err().kind(), ErrorKind::Unreachable);
+        let unused = (0..2).find(|index| proxies[*index].held() == held[*index]).unwrap();
+        proxies[unused].heal();
+        call().await.unwrap();
+    }
+}

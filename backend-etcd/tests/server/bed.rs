@@ -8,7 +8,11 @@ use backend_etcd::{Etcd, EtcdOptions};
 use conformance::proxy::Proxy;
 use conformance::server;
 use etcd_client::{Client, GetOptions, KeyValue};
-use lockcore::{Enqueued, Entry, EntryId, EntryKind, Family, LockKey, LockName, QueueBackend, QueueSession};
+use lockcore::queue::Standing;
+use lockcore::{
+    Effect, Enqueued, Entry, EntryId, EntryKind, Family, LockKey, LockName, QueueBackend, QueueSession,
+    Revision,
+};
 
 pub(crate) type Session = Arc<dyn QueueSession>;
 
@@ -72,6 +76,14 @@ impl Bed {
         self.admin.kv_client().delete(key, None).await.unwrap();
     }
 
+    /// Delivers a late request, and waits until the server has executed it.
+    pub(crate) async fn deliver(&self, proxy: &Proxy) {
+        let executed = async || self.metric("etcd_server_proposals_committed_total").await;
+        let before = executed().await;
+        proxy.deliver();
+        eventually("it is executed", || async { executed().await > before }).await;
+    }
+
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         self.server.metric(name).await.unwrap()
     }
@@ -104,6 +116,19 @@ pub(crate) fn entry(kind: EntryKind) -> Entry {
 
 pub(crate) fn exclusive() -> Entry {
     entry(EntryKind::Exclusive)
+}
+
+/// An entry that makes requests large.
+pub(crate) fn long() -> Entry {
+    Entry { label: "x".repeat(Entry::MAX_LABEL), ..exclusive() }
+}
+
+/// Whom this entry waits for, and since when.
+pub(crate) async fn waits(session: &Session, lock: &LockKey, entry: &Entry) -> (Vec<EntryId>, Revision) {
+    match enqueue(session, lock, entry).await.standing {
+        Standing::Waits { wake, seen } => (wake, seen),
+        standing => panic!("{standing:?}"),
+    }
 }
 
 /// Waits for what must happen in the end.
@@ -141,6 +166,27 @@ where
         }
     };
     within(what, all).await
+}
+
+/// Makes a request, larger than this, that reaches the server only when the proxy delivers it.
+pub(crate) async fn late<T>(
+    session: &Session,
+    proxy: &Proxy,
+    size: usize,
+    request: impl Future<Output = lockcore::Result<T>> + Send,
+) where
+    T: std::fmt::Debug + Send,
+{
+    repeat("a connection", || session.names()).await;
+    proxy.hold();
+    let held = proxy.held();
+    let abandon = async {
+        // A heartbeat is shorter than this.
+        eventually("a request", || async { proxy.held() > held + size }).await;
+        proxy.abandon();
+    };
+    let lost = within("the lost attempt", async { tokio::join!(request, abandon).0 }).await;
+    assert_eq!(lost.unwrap_err().effect(), Effect::Unknown);
 }
 
 pub(crate) async fn enqueue(session: &Session, lock: &LockKey, entry: &Entry) -> Enqueued {

@@ -3,23 +3,15 @@
 use std::time::Duration;
 
 use crate::bed::{
-    Bed, Session, enqueue, entry, eventually, exclusive, key, lock, open, repeat, through, within,
+    Bed, enqueue, entry, eventually, exclusive, key, lock, open, repeat, through, waits, within,
 };
 use backend_etcd::EtcdOptions;
 use etcd_client::CompactionOptions;
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockcore::queue::Standing;
 use lockcore::{
-    Effect, Entry, EntryKind, ErrorKind, Family, FencingToken, LockKey, Loss, Removed, Revision, SessionState,
+    Effect, Entry, EntryKind, ErrorKind, Family, FencingToken, Loss, Removed, Revision, SessionState,
 };
-
-/// Whom this entry waits for, and since when.
-async fn waits(session: &Session, lock: &LockKey, entry: &Entry) -> (Vec<lockcore::EntryId>, Revision) {
-    match enqueue(session, lock, entry).await.standing {
-        Standing::Waits { wake, seen } => (wake, seen),
-        standing => panic!("{standing:?}"),
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_among_the_entries_are_ignored_and_left_alone() {
@@ -113,61 +105,6 @@ async fn an_entry_whose_reply_was_lost_is_adopted() {
     assert_eq!(enqueued.token.get(), u64::try_from(created).unwrap());
     assert_eq!(bed.entries().await.len(), 2);
     assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
-}
-
-/// An attempt to enqueue that reaches the server only when the proxy delivers it.
-async fn enqueue_late(session: &Session, proxy: &conformance::proxy::Proxy, lock: &LockKey, entry: &Entry) {
-    proxy.hold();
-    let held = proxy.held();
-    let abandon = async {
-        // A heartbeat is shorter than this.
-        eventually("a request", || async { proxy.held() > held + entry.label.len() }).await;
-        proxy.abandon();
-    };
-    let lost = within("the lost attempt", async { tokio::join!(session.enqueue(lock, entry), abandon).0 });
-    assert_eq!(lost.await.unwrap_err().effect(), Effect::Unknown);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_arrives_after_its_removal_leaves_nothing() {
-    let bed = Bed::new().await;
-    let proxy = bed.proxy().await;
-    let (session, lock) = (through(&proxy).await, lock("a"));
-    let long = |entry: Entry| Entry { label: "x".repeat(Entry::MAX_LABEL), ..entry };
-    let (removed, kept) = (long(exclusive()), long(exclusive()));
-    for entry in [&removed, &kept] {
-        enqueue_late(&session, &proxy, &lock, entry).await;
-        if *entry == removed {
-            let removed = repeat("removal", || session.remove(&lock, &entry.id)).await;
-            assert_eq!(removed, Removed::Absent);
-        }
-        let executed = async || bed.metric("etcd_server_proposals_committed_total").await;
-        let before = executed().await;
-        proxy.deliver();
-        eventually("it is executed", || async { executed().await > before }).await;
-    }
-    // The one that nobody removed shows that requests do arrive.
-    assert_eq!(bed.entries().await.len(), 1);
-    let (wake, _) = waits(&session, &lock, &exclusive()).await;
-    assert_eq!(wake, [bed.place(&kept.id).await]);
-    assert_eq!(session.remove(&lock, &kept.id).await.unwrap(), Removed::Now);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_entry_that_somebody_removed_does_not_come_back_late() {
-    let bed = Bed::new().await;
-    let proxy = bed.proxy().await;
-    let (session, lock) = (through(&proxy).await, lock("a"));
-    let entry = Entry { label: "x".repeat(Entry::MAX_LABEL), ..exclusive() };
-    enqueue_late(&session, &proxy, &lock, &entry).await;
-    assert_eq!(enqueue(&session, &lock, &entry).await.standing, Standing::Holds);
-    bed.delete(bed.find(&entry.id).await.unwrap().key_str().unwrap()).await;
-    assert_eq!(session.look(&lock, &entry.id).await.unwrap(), Standing::Absent);
-    let executed = async || bed.metric("etcd_server_proposals_committed_total").await;
-    let before = executed().await;
-    proxy.deliver();
-    eventually("it is executed", || async { executed().await > before }).await;
-    assert_eq!(bed.entries().await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
