@@ -68,20 +68,26 @@ async fn a_renewal_counts_from_its_sending() {
     assert!(deadline(lease) < healed + SURE);
 }
 
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Revoked,
+    KeyDeleted,
+    KeyOfAnother,
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_heartbeat_notices_the_end_of_the_lease_or_of_the_session_key() {
     let bed = Bed::new().await;
-    for revoke in [true, false] {
-        let session = open(bed.options().with_session_timeout(Duration::from_secs(30))).await;
+    for end in [End::Revoked, End::KeyDeleted, End::KeyOfAnother] {
+        let session = open(bed.options().with_session_timeout(SESSION)).await;
         let own = bed.under("/fairlock/session/").await.remove(0);
         // Opening the stream of renewals renews as well, and asks for the key.
         renewal(session.lease(), deadline(session.lease())).await;
-        if revoke {
-            bed.admin.lease_client().revoke(own.lease()).await.unwrap();
-        } else {
-            bed.delete(own.key_str().unwrap()).await;
+        match end {
+            End::Revoked => drop(bed.admin.lease_client().revoke(own.lease()).await.unwrap()),
+            End::KeyDeleted => bed.delete(own.key_str().unwrap()).await,
+            End::KeyOfAnother => bed.put(own.key_str().unwrap(), "").await,
         }
-        assert_eq!(within("the loss", session.lease().lost()).await, Loss::Expired);
-        drop(session);
+        assert_eq!(within("the loss", session.lease().lost()).await, Loss::Expired, "{end:?}");
     }
 }

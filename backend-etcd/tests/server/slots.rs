@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use etcd_client::WatchOptions;
 use futures::future::join_all;
 use lockcore::queue::Standing;
-use lockcore::{Removed, Revision};
+use lockcore::{Entry, EntryKind, Family, Removed, Revision};
 
-use crate::bed::{Bed, enqueue, eventually, exclusive, late, lock, long, repeat, through, waits, within};
+use crate::bed::{
+    Bed, enqueue, entry, eventually, exclusive, key, late, lock, long, repeat, through, waits, within,
+};
 
 /// The names of all keys that there have ever been. Each of them is visited by whoever reads over it, until the
 /// history is compacted.
@@ -195,7 +197,7 @@ async fn a_departure_is_seen_although_another_entry_is_in_the_slot_and_watched()
 async fn an_entry_that_stands_as_it_stood_is_looked_at_without_reading_the_queue() {
     let (bed, lock) = (Bed::new().await, lock("a"));
     let session = bed.session().await;
-    let shared = || crate::bed::entry(lockcore::EntryKind::Shared);
+    let shared = || entry(EntryKind::Shared);
     let (holder, last, [first, second]) = (exclusive(), shared(), [shared(), shared()]);
     for entry in [&holder, &first, &second] {
         enqueue(&session, &lock, entry).await;
@@ -230,4 +232,27 @@ async fn an_entry_that_stands_as_it_stood_is_looked_at_without_reading_the_queue
     }
     bed.delete(bed.find(&last.id).await.unwrap().key_str().unwrap()).await;
     assert_eq!(session.look(&lock, &last.id).await.unwrap(), Standing::Absent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiter_may_wait_for_more_entries_than_a_transaction_compares() {
+    let (bed, semaphore) = (Bed::new().await, key(Family::Semaphore, "a"));
+    let session = bed.session().await;
+    let permit = || entry(EntryKind::Permits { permits: 1, limit: 150 });
+    let (holders, last): (Vec<Entry>, Entry) = ((0..150).map(|_| permit()).collect(), permit());
+    join_all(holders.iter().map(async |holder| enqueue(&session, &semaphore, holder).await)).await;
+    let (wake, seen) = waits(&session, &semaphore, &last).await;
+    assert_eq!(wake.len(), 150);
+    for since in [seen, Revision(0)] {
+        let watch = session.watch(&semaphore, &wake, since);
+        tokio::select! {
+            _ = watch => panic!("nobody has left"),
+            () = eventually("the watches", || async { bed.watches().await == 151.0 }) => {}
+        }
+        eventually("no watch", || async { bed.watches().await == 1.0 }).await;
+        assert!(matches!(session.look(&semaphore, &last.id).await.unwrap(), Standing::Waits { .. }));
+    }
+    session.remove(&semaphore, &holders[140].id).await.unwrap();
+    within("the departure", session.watch(&semaphore, &wake, Revision(0))).await.unwrap();
+    assert_eq!(session.look(&semaphore, &last.id).await.unwrap(), Standing::Holds);
 }
