@@ -187,9 +187,15 @@ impl EtcdSession {
         let Some(place) = self.places.get(id) else { return Ok(Removed::Absent) };
         let refused = self.refuse(&place.unheard).await;
         let key = place.slot.key(&self.lock_prefix(lock));
-        let ours = Compare::value(&*key, CompareOp::Equal, &*place.value);
+        let ours = match place.created {
+            Some(created) => vec![Compare::create_revision(&*key, CompareOp::Equal, created)],
+            None => vec![
+                Compare::value(&*key, CompareOp::Equal, &*place.value),
+                Compare::lease(&*key, CompareOp::Equal, self.heart.id),
+            ],
+        };
         let then = [TxnOp::delete(&*key, None), self.glance(lock)];
-        let answer = self.txn(Txn::new().when([ours]).and_then(then)).await?;
+        let answer = self.txn(Txn::new().when(ours).and_then(then)).await?;
         if answer.succeeded()
             && let Some(created) = place.created
         {

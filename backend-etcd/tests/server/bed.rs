@@ -192,3 +192,22 @@ pub(crate) async fn late<T>(
 pub(crate) async fn enqueue(session: &Session, lock: &LockKey, entry: &Entry) -> Enqueued {
     repeat("enqueue", || session.enqueue(lock, entry)).await
 }
+
+/// Appends an entry, but the answer is lost.
+pub(crate) async fn enqueue_unanswered(
+    bed: &Bed,
+    session: &Session,
+    proxy: &Proxy,
+    lock: &LockKey,
+    entry: &Entry,
+) {
+    proxy.mute();
+    let lost = async {
+        eventually("an entry", || async { bed.find(&entry.id).await.is_some() }).await;
+        proxy.cut();
+    };
+    let answer =
+        within("the lost attempt", async { tokio::join!(session.enqueue(lock, entry), lost).0 }).await;
+    assert_eq!(answer.unwrap_err().effect(), Effect::Unknown);
+    proxy.heal();
+}

@@ -5,7 +5,7 @@ use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions};
 use lockcore::queue::Standing;
 use lockcore::{Effect, ErrorKind, QueueBackend, Removed};
 
-use crate::bed::{Bed, Session, enqueue, eventually, exclusive, late, lock, long, repeat, through, waits};
+use crate::bed::{Bed, enqueue, enqueue_unanswered, exclusive, late, lock, long, repeat, through, waits};
 
 async fn small() -> Bed {
     let quota = ["--quota-backend-bytes=4000000".to_owned()];
@@ -37,19 +37,6 @@ fn is_full<T: std::fmt::Debug>(answer: lockcore::Result<T>) {
     assert!(error.to_string().contains("full"), "{error}");
 }
 
-/// An entry whose request was executed, but not answered.
-async fn unanswered(bed: &Bed, session: &Session, proxy: &conformance::proxy::Proxy) -> lockcore::Entry {
-    let (lock, entry) = (lock("a"), exclusive());
-    proxy.mute();
-    let lost = async {
-        eventually("an entry", || async { !bed.entries().await.is_empty() }).await;
-        proxy.cut();
-    };
-    tokio::join!(session.enqueue(&lock, &entry), lost).0.unwrap_err();
-    proxy.heal();
-    entry
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn entries_are_refused_and_let_go_of() {
     let (bed, lock, [first, second]) = (small().await, lock("a"), [exclusive(), exclusive()]);
@@ -73,7 +60,8 @@ async fn an_entry_that_was_adopted_is_let_go_of() {
     let bed = small().await;
     let proxy = bed.proxy().await;
     let (session, lock) = (through(&proxy).await, lock("a"));
-    let adopted = unanswered(&bed, &session, &proxy).await;
+    let adopted = exclusive();
+    enqueue_unanswered(&bed, &session, &proxy, &lock, &adopted).await;
     assert_eq!(enqueue(&session, &lock, &adopted).await.standing, Standing::Holds);
     let repeated = long();
     late(&session, &proxy, repeated.label.len(), session.enqueue(&lock, &repeated)).await;
@@ -88,8 +76,8 @@ async fn an_entry_that_was_never_answered_is_gone_although_the_removal_has_to_be
     let bed = small().await;
     let proxy = bed.proxy().await;
     let (session, lock) = (through(&proxy).await, lock("a"));
-    let unanswered = unanswered(&bed, &session, &proxy).await;
-    let delayed = long();
+    let (unanswered, delayed) = (exclusive(), long());
+    enqueue_unanswered(&bed, &session, &proxy, &lock, &unanswered).await;
     late(&session, &proxy, delayed.label.len(), session.enqueue(&lock, &delayed)).await;
     fill(&bed).await;
     is_full(session.remove(&lock, &unanswered.id).await);

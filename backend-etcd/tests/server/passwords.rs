@@ -108,7 +108,8 @@ async fn a_session_that_cannot_be_opened_leaves_no_lease() {
     let bed = Bed::new().await;
     secure(&bed).await;
     let options = bed.options().with_root("/read").unwrap().with_user("me", "secret");
-    let error = Etcd::new(options).open_session().await.unwrap_err();
+    let error =
+        Etcd::new(options.with_session_timeout(Duration::from_secs(600))).open_session().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
     let admin = root(&bed).await;
     let leases = async || admin.lease_client().leases().await.unwrap().leases().len();

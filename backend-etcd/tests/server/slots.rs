@@ -98,10 +98,12 @@ async fn a_request_that_arrives_after_its_removal_leaves_nothing() {
 async fn a_removal_that_arrives_late_does_not_touch_the_next_entry_in_the_slot() {
     let bed = Bed::new().await;
     let proxy = bed.proxy().await;
-    let (session, lock, first, next) = (through(&proxy).await, lock("a"), long(), exclusive());
+    // A name that makes the removal large.
+    let (session, lock) = (through(&proxy).await, lock(&"x".repeat(500)));
+    let (first, next) = (exclusive(), exclusive());
     enqueue(&session, &lock, &first).await;
     let key = bed.entries().await;
-    late(&session, &proxy, first.label.len(), session.remove(&lock, &first.id)).await;
+    late(&session, &proxy, 500, session.remove(&lock, &first.id)).await;
     assert_eq!(repeat("removal", || session.remove(&lock, &first.id)).await, Removed::Now);
     assert_eq!(enqueue(&session, &lock, &next).await.standing, Standing::Holds);
     assert_eq!(bed.entries().await, key);
@@ -167,6 +169,18 @@ async fn a_slot_in_which_somebody_else_stands_is_left_to_him() {
     within("the departure", async { tokio::join!(session.watch(&lock, &wake, seen), gone).0 }).await.unwrap();
     assert_eq!(session.look(&lock, &entry.id).await.unwrap(), Standing::Holds);
     assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_of_an_earlier_session_with_the_same_number_is_not_adopted() {
+    let (bed, lock, entry) = (Bed::new().await, lock("a"), exclusive());
+    let earlier = bed.session().await;
+    let token = enqueue(&earlier, &lock, &entry).await.token;
+    bed.delete("/fairlock/session/0").await;
+    let session = bed.session().await;
+    assert_eq!(bed.under("/fairlock/session/").await[0].key_str().unwrap(), "/fairlock/session/0");
+    assert!(enqueue(&session, &lock, &entry).await.token > token);
+    assert_eq!(bed.entries().await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
