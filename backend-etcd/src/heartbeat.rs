@@ -141,7 +141,7 @@ async fn revoke(connection: &Connection, id: i64) -> Result<()> {
 /// of keys are: whoever is alone has the number 0, and no number is much larger than there are sessions.
 async fn take_number(connection: &Connection, lease: i64) -> Result<u64> {
     let root = connection.options().root();
-    let mut spread = 1;
+    let mut spread = 2;
     loop {
         let (prefix, count) = (sessions_prefix(root), GetOptions::new().with_prefix().with_count_only());
         let count = |client| async move { kv(&client).get(prefix, Some(count)).await };

@@ -48,7 +48,7 @@ impl EtcdSession {
             if answer.succeeded() {
                 return self.appended(lock, &entry.id, &place, &answer).await;
             }
-            match self.found(&place, &answer)? {
+            match self.found(&place, &range(&answer, 0)?) {
                 Found::Ours(created) => {
                     self.places.found(&entry.id, created);
                     let standing = self.standing(lock, &entry.id).await?;
@@ -107,15 +107,15 @@ impl EtcdSession {
         Ok(Enqueued { token: FencingToken::new(seen.0), standing })
     }
 
-    fn found(&self, place: &Place, answer: &TxnResponse) -> Result<Found> {
-        let got = range(answer, 0)?;
-        Ok(match got.kvs().first() {
+    /// What this read of the slot of an entry found.
+    fn found(&self, place: &Place, got: &GetResponse) -> Found {
+        match got.kvs().first() {
             Some(key) if key.value() == place.value.as_bytes() && key.lease() == self.heart.id => {
                 Found::Ours(key.create_revision())
             }
             Some(_) => Found::Other,
             None => Found::Nothing,
-        })
+        }
     }
 
     /// Where our entry stands now.
@@ -186,26 +186,38 @@ impl EtcdSession {
         // Without a place it has been removed already, or was never sent.
         let Some(place) = self.places.get(id) else { return Ok(Removed::Absent) };
         let refused = self.refuse(&place.unheard).await;
-        let key = place.slot.key(&self.lock_prefix(lock));
-        let ours = match place.created {
-            Some(created) => vec![Compare::create_revision(&*key, CompareOp::Equal, created)],
-            None => vec![
-                Compare::value(&*key, CompareOp::Equal, &*place.value),
-                Compare::lease(&*key, CompareOp::Equal, self.heart.id),
-            ],
-        };
-        let then = [TxnOp::delete(&*key, None), self.glance(lock)];
-        let answer = self.txn(Txn::new().when(ours).and_then(then)).await?;
-        if answer.succeeded()
-            && let Some(created) = place.created
-        {
-            let left = Left { kind: place.slot.kind, stay: Stay { key, created } };
-            let (heart, bells) = (self.heart.clone(), self.bells.clone());
-            tokio::spawn(hand_over(heart, bells, lock.clone(), left, range(&answer, 1)?));
-        }
+        let removed = self.delete(lock, &place).await?;
         // A full database refuses nothing; nobody has to wait for the entry all the same.
         refused.map_err(|error| error.with_effect(Effect::Unknown))?;
-        Ok(if answer.succeeded() { Removed::Now } else { Removed::Absent })
+        Ok(removed)
+    }
+
+    /// Deletes the entry, which is this one only with its create revision, and tells those whom that lets in.
+    async fn delete(&self, lock: &LockKey, place: &Place) -> Result<Removed> {
+        let key = place.slot.key(&self.lock_prefix(lock));
+        let Some(created) = self.created_at(&key, place).await? else { return Ok(Removed::Absent) };
+        let then = [TxnOp::delete(&*key, None), self.glance(lock)];
+        let stay = Stay { key, created };
+        let answer = self.txn(Txn::new().when([there(&stay)]).and_then(then)).await?;
+        if !answer.succeeded() {
+            return Ok(Removed::Absent);
+        }
+        let (heart, bells) = (self.heart.clone(), self.bells.clone());
+        let left = Left { kind: place.slot.kind, stay };
+        tokio::spawn(hand_over(heart, bells, lock.clone(), left, range(&answer, 1)?));
+        Ok(Removed::Now)
+    }
+
+    /// The create revision of the entry, if it may be there.
+    async fn created_at(&self, key: &str, place: &Place) -> Result<Option<i64>> {
+        if place.created.is_some() {
+            return Ok(place.created);
+        }
+        let answer = self.txn(Txn::new().and_then([TxnOp::get(key, None)])).await?;
+        Ok(match self.found(place, &range(&answer, 0)?) {
+            Found::Ours(created) => Some(created),
+            Found::Other | Found::Nothing => None,
+        })
     }
 
     /// Makes sure that none of these requests to append is executed from here on, and none with a smaller number.
@@ -242,13 +254,16 @@ fn decisive(prefix: &str, place: &Place, created: i64) -> Option<(Standing, Vec<
 
 /// Succeeds if all of these are there, without reading them.
 fn all_stay(stays: &[Stay]) -> Txn {
-    let comparisons: Vec<Compare> = stays
-        .iter()
-        .map(|Stay { key, created }| Compare::create_revision(&**key, CompareOp::Equal, *created))
-        .collect();
     // Without a read, etcd would not ask a majority.
     let count = stays.first().map(|stay| TxnOp::get(&*stay.key, Some(GetOptions::new().with_count_only())));
-    Txn::new().when(comparisons).and_then(count.into_iter().collect::<Vec<_>>())
+    Txn::new()
+        .when(stays.iter().map(there).collect::<Vec<_>>())
+        .and_then(count.into_iter().collect::<Vec<_>>())
+}
+
+/// That the entry is there, and not another at its key.
+fn there(Stay { key, created }: &Stay) -> Compare {
+    Compare::create_revision(&**key, CompareOp::Equal, *created)
 }
 
 fn seen_again(standing: Standing, seen: Revision) -> Standing {

@@ -92,6 +92,15 @@ impl Error {
     }
 
     /// The same error, telling first what was being done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use lockcore::{Error, ErrorKind};
+    ///
+    /// let error = Error::new(ErrorKind::Unreachable, "no answer").with_context("look at lock \"a\"");
+    /// assert_eq!(error.to_string(), "look at lock \"a\": no answer");
+    /// ```
     #[must_use]
     pub fn with_context(self, context: impl fmt::Display) -> Self {
         self.change(|inner| inner.message = format!("{context}: {}", inner.message).into())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use etcd_client::WatchOptions;
+use etcd_client::{PutOptions, WatchOptions};
 use futures::future::join_all;
 use lockcore::queue::Standing;
 use lockcore::{Entry, EntryKind, Family, Removed, Revision};
@@ -158,17 +158,24 @@ async fn removals_do_not_make_other_attempts_fail() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_in_which_somebody_else_stands_is_left_to_him() {
-    let (bed, lock, entry) = (Bed::new().await, lock("a"), exclusive());
-    let session = bed.session().await;
-    bed.put("/fairlock/lock/a/0-0-ex", "foreign").await;
-    let (wake, seen) = waits(&session, &lock, &entry).await;
-    let gone = async {
-        eventually("a watch", || async { bed.watches().await == 2.0 }).await;
-        bed.delete("/fairlock/lock/a/0-0-ex").await;
-    };
-    within("the departure", async { tokio::join!(session.watch(&lock, &wake, seen), gone).0 }).await.unwrap();
-    assert_eq!(session.look(&lock, &entry.id).await.unwrap(), Standing::Holds);
-    assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
+    let (bed, lock, key) = (Bed::new().await, lock("a"), "/fairlock/lock/a/0-0-ex");
+    for on_our_lease in [false, true] {
+        let (session, entry) = (bed.session().await, exclusive());
+        let ours = bed.under("/fairlock/session/0").await[0].lease();
+        let put = PutOptions::new().with_lease(if on_our_lease { ours } else { 0 });
+        bed.admin.kv_client().put(key, "foreign", Some(put)).await.unwrap();
+        let (wake, seen) = waits(&session, &lock, &entry).await;
+        let gone = async {
+            eventually("a watch", || async { bed.watches().await == 2.0 }).await;
+            bed.delete(key).await;
+        };
+        within("the departure", async { tokio::join!(session.watch(&lock, &wake, seen), gone).0 })
+            .await
+            .unwrap();
+        assert_eq!(session.look(&lock, &entry.id).await.unwrap(), Standing::Holds);
+        assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
+        session.close().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
