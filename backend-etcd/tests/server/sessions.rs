@@ -93,7 +93,10 @@ async fn an_error_names_the_operation_the_lock_and_the_server() {
     told("append to the queue of", session.enqueue(&lock, &exclusive()).await.unwrap_err());
     told("list the queue of", session.list(&lock).await.unwrap_err());
     told("look at the queue of", session.look(&lock, &entry.id).await.unwrap_err());
-    told("watch the queue of", session.watch(&lock, &[entry.id.clone()], Revision(0)).await.unwrap_err());
+    told(
+        "watch the queue of",
+        session.watch(&lock, std::slice::from_ref(&entry.id), Revision(0)).await.unwrap_err(),
+    );
     told("describe the queue of", session.describe(&lock).await.unwrap_err());
     told("remove from the queue of", session.remove(&lock, &entry.id).await.unwrap_err());
     for error in [session.names().await.unwrap_err(), session.close().await.unwrap_err()] {
