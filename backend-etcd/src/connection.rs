@@ -27,17 +27,29 @@ pub(crate) struct Connection {
 
 /// A client of one server.
 #[derive(Clone)]
-pub(crate) struct Link(Arc<Client>);
+pub(crate) struct Link {
+    client: Arc<Client>,
+    endpoint: Arc<str>,
+}
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Link")
+        f.debug_tuple("Link").field(&self.endpoint).finish()
     }
 }
 
 impl Link {
     pub(crate) fn client(&self) -> &Client {
-        &self.0
+        &self.client
+    }
+
+    /// The answer of this server, within the time that it may take.
+    pub(crate) async fn answer<T>(
+        &self,
+        patience: Duration,
+        answer: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T> {
+        limited(patience, answer).await.map_err(|error| error.with_context(server(&self.endpoint)))
     }
 }
 
@@ -71,7 +83,7 @@ impl Connection {
     /// Whoever comes next gets a new connection instead of this one.
     pub(crate) async fn replace(&self, failed: &Link) {
         let mut link = self.link.lock().await;
-        if link.as_ref().is_some_and(|link| Arc::ptr_eq(&link.0, &failed.0)) {
+        if link.as_ref().is_some_and(|link| Arc::ptr_eq(&link.client, &failed.client)) {
             *link = None;
         }
     }
@@ -82,7 +94,8 @@ impl Connection {
         let deadline = Instant::now() + self.options.patience() * 3 / 4;
         let mut failure = self.unreachable();
         let attempt = |endpoint| self.connect_to(endpoint, Duration::ZERO);
-        let mut attempts: FuturesUnordered<_> = self.options.endpoints().map(attempt).collect();
+        let mut attempts: FuturesUnordered<_> =
+            self.options.endpoints().map(Arc::from).map(attempt).collect();
         while let Ok(Some(attempted)) = timeout_at(deadline, attempts.next()).await {
             match attempted {
                 Ok(link) => return Ok(link),
@@ -102,19 +115,22 @@ impl Connection {
     }
 
     /// The library connects with the first request. This one needs a leader and the permission to read.
-    async fn connect_to(&self, endpoint: String, pause: Duration) -> Result<Link, (String, Error)> {
+    async fn connect_to(&self, endpoint: Arc<str>, pause: Duration) -> Result<Link, (Arc<str>, Error)> {
         sleep(pause).await;
         let connected = async {
             let options = self.options.connect_options()?;
             let asked = async {
-                let client = Client::connect([&endpoint], Some(options)).await?;
+                let client = Arc::new(Client::connect([&endpoint], Some(options)).await?);
                 let question = GetOptions::new().with_count_only();
                 client.kv_client().get(session_key(self.options.root(), 0), Some(question)).await?;
-                Ok(Link(Arc::new(client)))
+                Ok(Link { client, endpoint: endpoint.clone() })
             };
             limited(self.options.patience(), asked).await
         };
-        connected.await.map_err(|error| (endpoint, error.with_effect(Effect::None)))
+        connected.await.map_err(|error| {
+            let error = error.with_context(server(&endpoint)).with_effect(Effect::None);
+            (endpoint, error)
+        })
     }
 
     /// The answer to a request, within the time that an answer may take.
@@ -125,12 +141,17 @@ impl Connection {
         // Never closed.
         let _room = self.room.acquire().await;
         let link = self.link().await?;
-        let answer = limited(self.options.patience(), request(link.client().clone())).await;
+        let answer = link.answer(self.options.patience(), request(link.client().clone())).await;
         if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unreachable) {
             self.replace(&link).await;
         }
         answer
     }
+}
+
+/// A server, for messages.
+fn server(endpoint: &str) -> String {
+    format!("etcd at {}", endpoint.split_once("://").map_or(endpoint, |(_, address)| address))
 }
 
 /// The output of a future of the client library, which has no limits of its own.
@@ -140,6 +161,33 @@ pub(crate) async fn limited<T>(
 ) -> Result<T> {
     match timeout(patience, answer).await {
         Ok(answer) => answer.map_err(error),
-        Err(_) => Err(Error::new(ErrorKind::Unreachable, format!("etcd did not answer within {patience:?}"))),
+        Err(_) => Err(Error::new(ErrorKind::Unreachable, format!("no answer within {patience:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use conformance::proxy::Proxy;
+    use conformance::server::Etcd;
+
+    use super::*;
+
+    /// Nothing else than the call that fails replaces the connection here: there is no session.
+    #[tokio::test]
+    async fn a_server_that_does_not_answer_a_call_is_replaced() {
+        let server = Etcd::start().await.unwrap();
+        let proxies =
+            [Proxy::start(server.address()).await.unwrap(), Proxy::start(server.address()).await.unwrap()];
+        let addresses = proxies.each_ref().map(|proxy| proxy.address().to_string());
+        let connection =
+            Connection::new(EtcdOptions::new(addresses).with_session_timeout(Duration::from_secs(3)));
+        let call = || connection.call(|client| async move { client.kv_client().get("/", None).await });
+        call().await.unwrap();
+        proxies.iter().for_each(Proxy::hold);
+        let held = proxies.each_ref().map(Proxy::held);
+        assert_eq!(call().await.unwrap_err().kind(), ErrorKind::Unreachable);
+        let unused = (0..2).find(|index| proxies[*index].held() == held[*index]).unwrap();
+        proxies[unused].heal();
+        call().await.unwrap();
     }
 }

@@ -8,8 +8,8 @@ use tonic::{Code, Status};
 
 type Row = (ErrorKind, Effect, bool, &'static str);
 
-const BROKEN: Row = (ErrorKind::Unreachable, Effect::Unknown, true, "the connection to etcd was lost");
-const REFUSED: Row = (ErrorKind::Backend, Effect::None, false, "etcd refused the request");
+const BROKEN: Row = (ErrorKind::Unreachable, Effect::Unknown, true, "the connection was lost");
+const REFUSED: Row = (ErrorKind::Backend, Effect::None, false, "the request was refused");
 
 /// The one table of errors. What is not sure to have changed nothing has an unknown effect.
 pub(crate) fn error(source: ClientError) -> Error {
@@ -19,10 +19,10 @@ pub(crate) fn error(source: ClientError) -> Error {
         // The two streams say so when they end.
         E::IoError(_) | E::TransportError(_) | E::WatchError(_) | E::LeaseKeepAliveError(_) => BROKEN,
         E::InvalidArgs(_) | E::InvalidUri(_) | E::InvalidMetadataValue(_) | E::EndpointError(_) => {
-            (ErrorKind::InvalidConfig, Effect::None, false, "the etcd client refuses its configuration")
+            (ErrorKind::InvalidConfig, Effect::None, false, "the client library refuses its configuration")
         }
-        E::Utf8Error(_) => (ErrorKind::Backend, Effect::Unknown, true, "the answer of etcd makes no sense"),
-        _ => (ErrorKind::Backend, Effect::Unknown, false, "the etcd client reported an error"),
+        E::Utf8Error(_) => (ErrorKind::Backend, Effect::Unknown, true, "the answer makes no sense"),
+        _ => (ErrorKind::Backend, Effect::Unknown, false, "the client library reported an error"),
     };
     Error::new(kind, message).with_effect(effect).with_retryable(retryable).with_source(source)
 }
@@ -36,32 +36,42 @@ fn row(status: &Status) -> Row {
     match status.code() {
         // "leader changed", "no leader", "request timed out", "server stopped": it may still be executed.
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted => {
-            (ErrorKind::Unreachable, Effect::Unknown, true, "etcd did not execute the request in time")
+            (ErrorKind::Unreachable, Effect::Unknown, true, "the request was not executed in time")
         }
         Code::NotFound if status.message().ends_with("requested lease not found") => {
-            (ErrorKind::SessionLost, Effect::None, true, "the etcd lease of the session is over")
+            (ErrorKind::SessionLost, Effect::None, true, "the lease of the session is over")
         }
         Code::Unauthenticated => {
-            (ErrorKind::Unreachable, Effect::None, true, "etcd wants the credentials again")
+            (ErrorKind::Unreachable, Effect::None, true, "the credentials are wanted again")
         }
         Code::InvalidArgument if status.message().ends_with("revision of auth store is old") => {
-            (ErrorKind::Unreachable, Effect::None, true, "etcd wants the credentials again")
+            (ErrorKind::Unreachable, Effect::None, true, "the credentials are wanted again")
         }
         Code::InvalidArgument | Code::FailedPrecondition if is_about_credentials(status.message()) => {
-            (ErrorKind::PermissionDenied, Effect::None, false, "etcd refuses these credentials")
+            (ErrorKind::PermissionDenied, Effect::None, false, "these credentials are refused")
         }
-        Code::PermissionDenied => {
-            (ErrorKind::PermissionDenied, Effect::None, false, "etcd does not permit this")
-        }
+        Code::PermissionDenied => (ErrorKind::PermissionDenied, Effect::None, false, "this is not permitted"),
         Code::ResourceExhausted if status.message().ends_with("too many requests") => {
-            (ErrorKind::Unreachable, Effect::None, true, "etcd is overloaded")
+            (ErrorKind::Unreachable, Effect::None, true, "the server is overloaded")
         }
-        Code::ResourceExhausted if status.message().ends_with("database space exceeded") => {
-            (ErrorKind::Backend, Effect::None, false, "the database of etcd is full")
+        // The request that fills the database is executed all the same.
+        Code::ResourceExhausted if is_full(status) => {
+            (ErrorKind::Backend, Effect::Unknown, false, "the database is full")
         }
         Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition | Code::Unimplemented => REFUSED,
-        _ => (ErrorKind::Backend, Effect::Unknown, false, "etcd reported an error"),
+        _ => (ErrorKind::Backend, Effect::Unknown, false, "the server reported an error"),
     }
+}
+
+fn is_full(status: &Status) -> bool {
+    status.message().ends_with("database space exceeded")
+}
+
+/// Whether the request is not executed later, whether it was executed or not.
+pub(crate) fn is_settled(error: &Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<ClientError>());
+    error.effect() == Effect::None
+        || matches!(source, Some(ClientError::GRpcStatus(status)) if is_full(status))
 }
 
 fn is_about_credentials(message: &str) -> bool {
@@ -117,7 +127,7 @@ mod tests {
             ),
             (Code::PermissionDenied, "etcdserver: permission denied", PermissionDenied, Nothing, false),
             (Code::ResourceExhausted, "etcdserver: too many requests", Unreachable, Nothing, true),
-            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Backend, Nothing, false),
+            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Backend, Unknown, false),
             (Code::ResourceExhausted, "decoded message length too large", Backend, Unknown, false),
             (
                 Code::InvalidArgument,
@@ -134,6 +144,20 @@ mod tests {
         ] {
             check(E::GRpcStatus(Status::new(code, message)), kind, effect, retryable);
         }
+    }
+
+    #[test]
+    fn what_is_not_executed_later() {
+        for (code, message, settled) in [
+            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", true),
+            (Code::PermissionDenied, "etcdserver: permission denied", true),
+            (Code::Unavailable, "etcdserver: request timed out", false),
+            (Code::Unknown, "anything", false),
+        ] {
+            let error = error(E::GRpcStatus(Status::new(code, message))).with_context("append");
+            assert_eq!(is_settled(&error), settled, "{message}");
+        }
+        assert!(!is_settled(&Error::new(Unreachable, "no answer in time")));
     }
 
     #[test]

@@ -3,23 +3,55 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{GetOptions, LeaseKeepAliveStream, LeaseKeeper};
-use lockcore::session::{Lease, Loss};
+use etcd_client::{
+    Compare, CompareOp, GetOptions, LeaseGrantOptions, LeaseKeepAliveStream, LeaseKeeper, PutOptions, Txn,
+    TxnOp,
+};
+use lockcore::session::{Clock, Lease, Loss};
 use lockcore::{Error, ErrorKind, Result};
+use rand::RngExt;
 use tokio::time::sleep;
 
 use crate::connection::{Connection, Link, limited};
-use crate::layout::session_key;
+use crate::layout::{ordered, session_key, sessions_prefix};
+use crate::session::kv;
 
 /// What the life of a session hangs on.
 #[derive(Debug, Clone)]
 pub(crate) struct Heart {
     pub(crate) connection: Arc<Connection>,
     pub(crate) lease: Lease,
+    /// The lease at the server.
     pub(crate) id: i64,
+    /// The number of the session, which its keys contain.
+    pub(crate) session: u64,
 }
 
 impl Heart {
+    /// Begins a session: a lease, and a key on it.
+    pub(crate) async fn begin(connection: Arc<Connection>) -> Result<Self> {
+        // Before anything is sent: the server may count from any moment after this.
+        let sent = Clock::Boot.now();
+        connection.link().await?;
+        let id = rand::rng().random_range(1..=i64::MAX);
+        let begun = async {
+            let (ttl, options) = (connection.options().ttl(), LeaseGrantOptions::new().with_id(id));
+            let grant = |client: etcd_client::Client| async move {
+                client.lease_client().grant(ttl, Some(options)).await
+            };
+            let granted = u64::try_from(connection.call(grant).await?.ttl()).unwrap_or_default();
+            let session = take_number(&connection, id).await?;
+            let lease = Lease::new(Clock::Boot, Some(Duration::from_secs(granted)), sent);
+            Ok(Self { connection: connection.clone(), lease, id, session })
+        };
+        let begun = begun.await;
+        if begun.is_err() {
+            // What there is of it would stay until it expires.
+            tokio::spawn(async move { revoke(&connection, id).await });
+        }
+        begun
+    }
+
     /// Renews the lease, as long as somebody polls.
     pub(crate) async fn beat(self) {
         let period = self.lease.renewal_interval().unwrap_or_default();
@@ -53,7 +85,7 @@ impl Heart {
     async fn open(&self, link: &Link) -> Result<(LeaseKeeper, LeaseKeepAliveStream)> {
         let sent = self.lease.now();
         let mut client = link.client().lease_client();
-        let opened = limited(self.connection.options().patience(), async {
+        let opened = link.answer(self.connection.options().patience(), async {
             match client.keep_alive(self.id).await {
                 // The library's name for a time to live of 0.
                 Err(etcd_client::Error::LeaseKeepAliveError(_)) => Ok(None),
@@ -81,25 +113,46 @@ impl Heart {
     /// Asks a majority whether the session is still there. A leader that has been deposed without noticing may
     /// answer renewals (<https://github.com/etcd-io/etcd/issues/15247>), but not this.
     pub(crate) async fn confirm(&self, link: &Link) -> Result<()> {
-        let key = session_key(self.connection.options().root(), self.id);
+        let key = session_key(self.connection.options().root(), self.session);
         let mut client = link.client().kv_client();
-        let question = client.get(key, Some(GetOptions::new().with_count_only()));
-        match limited(self.connection.options().patience(), question).await?.count() {
-            0 => Err(self.expired()),
-            _ => Ok(()),
-        }
+        let question = client.get(key, Some(GetOptions::new().with_keys_only()));
+        let got = link.answer(self.connection.options().patience(), question).await?;
+        // Another session has the number only if somebody removed our key.
+        if got.kvs().iter().any(|key| key.lease() == self.id) { Ok(()) } else { Err(self.expired()) }
     }
 
     /// Gives the lease back, and with it all keys.
     pub(crate) async fn stop(&self) -> Result<()> {
-        let link = self.connection.link().await?;
-        let mut client = link.client().lease_client();
-        limited(self.connection.options().patience(), client.revoke(self.id)).await.map(drop)
+        revoke(&self.connection, self.id).await
     }
 
     /// The session is over, whatever renewals say.
     fn expired(&self) -> Error {
         self.lease.end(Loss::Expired);
         Error::lost(Loss::Expired)
+    }
+}
+
+async fn revoke(connection: &Connection, id: i64) -> Result<()> {
+    connection.call(|client| async move { client.lease_client().revoke(id).await }).await.map(drop)
+}
+
+/// Takes a number that no other session has as long as this lease lives. Numbers are used again, so that the names
+/// of keys are: whoever is alone has the number 0, and no number is much larger than there are sessions.
+async fn take_number(connection: &Connection, lease: i64) -> Result<u64> {
+    let root = connection.options().root();
+    let mut spread = 2;
+    loop {
+        let (prefix, count) = (sessions_prefix(root), GetOptions::new().with_prefix().with_count_only());
+        let count = |client| async move { kv(&client).get(prefix, Some(count)).await };
+        let sessions = u64::try_from(connection.call(count).await?.count()).unwrap_or_default();
+        let session = rand::rng().random_range(0..=sessions.saturating_mul(spread));
+        let key = session_key(root, session);
+        let put = TxnOp::put(&*key, ordered(0), Some(PutOptions::new().with_lease(lease)));
+        let take = Txn::new().when([Compare::create_revision(key, CompareOp::Equal, 0)]).and_then([put]);
+        if connection.call(|client| async move { kv(&client).txn(take).await }).await?.succeeded() {
+            return Ok(session);
+        }
+        spread = spread.saturating_mul(2);
     }
 }

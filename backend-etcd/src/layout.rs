@@ -1,4 +1,6 @@
-//! PURE: what the keys are called, in which order the entries stand, and whom a departure lets in.
+//! PURE: what the keys are called, what they hold, in which order the entries stand, and whom a departure lets in.
+
+use std::fmt;
 
 use etcd_client::KeyValue;
 use lockcore::queue::rule::holders;
@@ -14,24 +16,19 @@ pub(crate) fn lock_prefix(root: &str, lock: &LockKey) -> String {
     format!("{}{}/", family_prefix(root, lock.family), lock.name.encode())
 }
 
-/// What the key of one entry begins with, whatever its kind. An id has no `-`, so no other entry's key does.
-pub(crate) fn entry_prefix(root: &str, lock: &LockKey, id: &EntryId) -> String {
-    format!("{}{id}-", lock_prefix(root, lock))
-}
-
-/// The key of an entry.
-pub(crate) fn entry_key(root: &str, lock: &LockKey, entry: &Entry) -> String {
-    format!("{}{}", entry_prefix(root, lock, &entry.id), entry.kind.encode())
+/// What the keys of all sessions begin with.
+pub(crate) fn sessions_prefix(root: &str) -> String {
+    format!("{root}/session/")
 }
 
 /// The key of a session.
-pub(crate) fn session_key(root: &str, lease: i64) -> String {
-    format!("{root}/session/{lease:016x}")
+pub(crate) fn session_key(root: &str, session: u64) -> String {
+    format!("{}{session}", sessions_prefix(root))
 }
 
 /// The key that is written to wake a session up.
-pub(crate) fn inbox_key(root: &str, lease: i64) -> String {
-    format!("{root}/inbox/{lease:016x}")
+pub(crate) fn inbox_key(root: &str, session: u64) -> String {
+    format!("{root}/inbox/{session}")
 }
 
 /// A number as text that sorts like the number.
@@ -45,59 +42,135 @@ pub(crate) fn lock_name(family_prefix: &str, key: &[u8]) -> Option<LockName> {
     LockName::decode(rest.split_once('/')?.0)
 }
 
+/// What the key of an entry is called below its lock: one of the names that a session uses again and again, each
+/// for one entry at a time. etcd remembers every name of a deleted key until the next compaction, and each read
+/// of a queue passes them all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Slot {
+    pub(crate) session: u64,
+    pub(crate) number: u64,
+    pub(crate) kind: EntryKind,
+}
+
+impl Slot {
+    fn parse(family: Family, name: &str) -> Option<Self> {
+        let (session, rest) = name.split_once('-')?;
+        let (number, kind) = rest.split_once('-')?;
+        let slot =
+            Self { session: canonical(session)?, number: canonical(number)?, kind: EntryKind::decode(kind)? };
+        (slot.kind.family() == family).then_some(slot)
+    }
+
+    /// The key of an entry in this slot.
+    pub(crate) fn key(&self, lock_prefix: &str) -> String {
+        format!("{lock_prefix}{self}")
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.session, self.number, self.kind.encode())
+    }
+}
+
+fn canonical(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number: &u64| number.to_string() == text)
+}
+
+/// One entry's time at a key, which is used again by others: the key, and the revision at which it was created.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Stay {
+    pub(crate) key: String,
+    pub(crate) created: i64,
+}
+
+impl Stay {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (key, created) = text.rsplit_once('@')?;
+        Some(Self { key: key.to_owned(), created: i64::try_from(canonical(created)?).ok()? })
+    }
+
+    /// The stay at a key of this lock that an id of [`Seen::id`] names.
+    pub(crate) fn of(id: &EntryId, lock_prefix: &str) -> Option<Self> {
+        let Self { key, created } = Self::parse(id.as_str())?;
+        Some(Self { key: format!("{lock_prefix}{key}"), created })
+    }
+}
+
+impl fmt::Display for Stay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.key, self.created)
+    }
+}
+
+/// What the key of an entry holds: its id, which no other entry in the same slot has, and its label.
+pub(crate) fn value(entry: &Entry) -> String {
+    format!("{} {}", entry.id, entry.label)
+}
+
 /// An entry as the server shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
-    pub(crate) id: EntryId,
-    pub(crate) kind: EntryKind,
+    pub(crate) slot: Slot,
     /// The revision at which it was created: its place in the queue, and its token.
     pub(crate) created: i64,
     /// The lease of its session.
     pub(crate) lease: i64,
-    pub(crate) label: String,
+    value: String,
 }
 
 impl Seen {
     fn new(lock_prefix: &str, family: Family, entry: &KeyValue) -> Option<Self> {
         let key = str::from_utf8(entry.key()).ok()?;
-        let (id, kind) = parse(family, key.strip_prefix(lock_prefix)?)?;
         Some(Self {
-            id,
-            kind,
+            slot: Slot::parse(family, key.strip_prefix(lock_prefix)?)?,
             created: entry.create_revision(),
             lease: entry.lease(),
-            label: String::from_utf8_lossy(entry.value()).into_owned(),
+            value: String::from_utf8_lossy(entry.value()).into_owned(),
         })
     }
+
+    /// What tells it from all others in its queue, without its value.
+    pub(crate) fn id(&self) -> EntryId {
+        seen_id(self.slot, self.created)
+    }
+
+    /// Its own id, and its label. What other software wrote is all label.
+    pub(crate) fn id_and_label(&self) -> (EntryId, String) {
+        let own =
+            self.value.split_once(' ').and_then(|(id, label)| Some((EntryId::parse(id)?, label.to_owned())));
+        own.unwrap_or_else(|| (self.id(), self.value.clone()))
+    }
+}
+
+/// The [id](Seen::id) of the entry that was created in this slot at this revision.
+pub(crate) fn seen_id(slot: Slot, created: i64) -> EntryId {
+    EntryId::from(&*Stay { key: slot.to_string(), created }.to_string())
 }
 
 /// The queue that these keys form. Keys that are no entries are left out.
 pub(crate) fn queue(lock_prefix: &str, family: Family, keys: &[KeyValue]) -> Vec<Seen> {
     let mut queue: Vec<Seen> = keys.iter().filter_map(|key| Seen::new(lock_prefix, family, key)).collect();
     // Entries that one transaction made have the same revision; ours never do.
-    queue.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+    queue.sort_by_key(|seen| (seen.created, seen.slot.session, seen.slot.number));
     queue
 }
 
 /// The queue as the rule wants it.
 pub(crate) fn entries(queue: &[Seen]) -> Vec<QueuedEntry> {
-    queue.iter().map(|seen| QueuedEntry { id: seen.id.clone(), kind: seen.kind }).collect()
+    queue.iter().map(|seen| QueuedEntry { id: seen.id(), kind: seen.slot.kind }).collect()
 }
 
-fn parse(family: Family, name: &str) -> Option<(EntryId, EntryKind)> {
-    let (id, kind) = name.split_once('-')?;
-    let (id, kind) = (EntryId::parse(id)?, EntryKind::decode(kind)?);
-    (kind.family() == family).then_some((id, kind))
-}
-
-/// Those who hold in this queue, but did not while `left` stood in it.
-pub(crate) fn admitted<'q>(queue: &'q [Seen], left: &Seen) -> &'q [Seen] {
-    let limit = queue.first().map_or(0, |head| head.kind.limit());
-    let count = |queue: &mut dyn Iterator<Item = &Seen>| holders(limit, queue.map(|seen| seen.kind.weight()));
-    let (ahead, behind) = queue.split_at(queue.partition_point(|seen| seen.created < left.created));
-    let before = count(&mut ahead.iter().chain([left]).chain(behind));
-    let now = count(&mut queue.iter());
-    &queue[(before - usize::from(before > ahead.len())).min(now)..now]
+/// Those who hold in this queue, but did not while the entry of this kind stood in it, created at this revision.
+pub(crate) fn admitted(queue: &[Seen], kind: EntryKind, created: i64) -> &[Seen] {
+    let limit = queue.first().map_or(0, |head| head.slot.kind.limit());
+    let weights = |queue: &[Seen]| queue.iter().map(|seen| seen.slot.kind.weight()).collect::<Vec<_>>();
+    let ahead = queue.partition_point(|seen| seen.created < created);
+    let now = weights(queue);
+    let mut then = now.clone();
+    then.insert(ahead, kind.weight());
+    let (before, now) = (holders(limit, then), holders(limit, now));
+    &queue[(before - usize::from(before > ahead)).min(now)..now]
 }
 
 #[cfg(test)]
@@ -110,35 +183,63 @@ mod tests {
         LockKey { family, name: LockName::new(name).unwrap() }
     }
 
+    fn slot(kind: EntryKind) -> Slot {
+        Slot { session: 3, number: 7, kind }
+    }
+
     fn seen(created: i64, kind: EntryKind) -> Seen {
-        Seen { id: EntryId::random(), kind, created, lease: 1, label: String::new() }
+        Seen { slot: slot(kind), created, lease: 1, value: String::new() }
     }
 
     #[test]
     fn keys() {
         let (lock, semaphore) = (key(Family::Lock, "a/b"), key(Family::Semaphore, ".."));
-        let entry = |kind| Entry { id: EntryId::from("x1"), kind, label: String::new() };
-        assert_eq!(entry_key("/r", &lock, &entry(EntryKind::Exclusive)), "/r/lock/a%2Fb/x1-ex");
-        assert_eq!(entry_key("/r", &lock, &entry(EntryKind::Shared)), "/r/lock/a%2Fb/x1-sh");
-        let permits = entry(EntryKind::Permits { permits: 2, limit: 3 });
-        assert_eq!(entry_key("/r", &semaphore, &permits), "/r/semaphore/%2E./x1-sem-2-3");
-        assert_eq!(session_key("/r", 0x2a), "/r/session/000000000000002a");
-        assert_eq!(inbox_key("/r", 0x2a), "/r/inbox/000000000000002a");
-        assert_eq!(lock_name("/r/lock/", b"/r/lock/a%2Fb/x1-ex"), Some(lock.name));
-        for stranger in ["/r/lock/a", "/r/lock/%2fb/x1-ex", "/r/lock//x1-ex", "/s/lock/a/x1-ex"] {
+        let prefix = lock_prefix("/r", &lock);
+        assert_eq!(slot(EntryKind::Exclusive).key(&prefix), "/r/lock/a%2Fb/3-7-ex");
+        assert_eq!(slot(EntryKind::Shared).key(&prefix), "/r/lock/a%2Fb/3-7-sh");
+        let permits = slot(EntryKind::Permits { permits: 2, limit: 3 });
+        assert_eq!(permits.key(&lock_prefix("/r", &semaphore)), "/r/semaphore/%2E./3-7-sem-2-3");
+        assert_eq!(session_key("/r", 42), "/r/session/42");
+        assert_eq!(inbox_key("/r", 42), "/r/inbox/42");
+        assert_eq!(lock_name("/r/lock/", b"/r/lock/a%2Fb/3-7-ex"), Some(lock.name));
+        for stranger in ["/r/lock/a", "/r/lock/%2fb/3-7-ex", "/r/lock//3-7-ex", "/s/lock/a/3-7-ex"] {
             assert_eq!(lock_name("/r/lock/", stranger.as_bytes()), None, "{stranger}");
         }
     }
 
     #[test]
     fn strangers_are_ignored() {
-        for name in ["", "-ex", "a", "a-", "a-ex-", "a-EX", "a b-ex", "ä-ex", "a-sem-1-3", "a/b-ex", "a-ex/b"]
-        {
-            assert_eq!(parse(Family::Lock, name), None, "{name}");
+        for name in [
+            "",
+            "-ex",
+            "1-ex",
+            "1-2",
+            "1-2-",
+            "1-2-ex-",
+            "1-2-EX",
+            "01-2-ex",
+            "1-+2-ex",
+            "1-é-ex",
+            "1-2-sem-1-3",
+            "1-2-ex/b",
+        ] {
+            assert_eq!(Slot::parse(Family::Lock, name), None, "{name}");
         }
-        for name in ["a-ex", "a-sem", "a-sem-1", "a-sem-0-3", "a-sem-4-3", "a-sem-01-3", "a-sem-1-4294967296"]
-        {
-            assert_eq!(parse(Family::Semaphore, name), None, "{name}");
+        for name in ["1-2-ex", "1-2-sem", "1-2-sem-1", "1-2-sem-0-3", "1-2-sem-4-3", "1-2-sem-01-3"] {
+            assert_eq!(Slot::parse(Family::Semaphore, name), None, "{name}");
+        }
+        for text in ["", "a", "a@", "@x", "a@-1", "a@01", "a@9223372036854775808"] {
+            assert_eq!(Stay::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_other_software_wrote_is_a_label() {
+        let written = |value: &str| Seen { value: value.to_owned(), ..seen(9, EntryKind::Shared) };
+        let ours = Entry { id: EntryId::from("x1"), kind: EntryKind::Shared, label: "a b".to_owned() };
+        assert_eq!(written(&value(&ours)).id_and_label(), (ours.id, ours.label));
+        for foreign in ["", "x1", "é y"] {
+            assert_eq!(written(foreign).id_and_label(), (EntryId::from("3-7-sh@9"), foreign.to_owned()));
         }
     }
 
@@ -146,12 +247,12 @@ mod tests {
     fn a_departure_lets_in_those_who_could_not_hold_before() {
         let (ex, sh) = (EntryKind::Exclusive, EntryKind::Shared);
         let queue = [seen(2, sh), seen(3, sh), seen(4, ex), seen(5, sh)];
-        assert_eq!(admitted(&queue, &seen(1, ex)), &queue[..2]);
-        assert_eq!(admitted(&queue, &seen(1, sh)), &[]);
-        assert_eq!(admitted(&queue[2..], &seen(1, sh)), &queue[2..3]);
-        assert_eq!(admitted(&[queue[0].clone(), queue[3].clone()], &seen(4, ex)), &queue[3..]);
-        assert_eq!(admitted(&queue, &seen(9, sh)), &[]);
-        assert_eq!(admitted(&[], &seen(1, ex)), &[]);
+        assert_eq!(admitted(&queue, ex, 1), &queue[..2]);
+        assert_eq!(admitted(&queue, sh, 1), &[]);
+        assert_eq!(admitted(&queue[2..], sh, 1), &queue[2..3]);
+        assert_eq!(admitted(&[queue[0].clone(), queue[3].clone()], ex, 4), &queue[3..]);
+        assert_eq!(admitted(&queue, sh, 9), &[]);
+        assert_eq!(admitted(&[], ex, 1), &[]);
     }
 
     fn kind() -> impl Strategy<Value = EntryKind> {
@@ -162,21 +263,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_we_write_we_read(kind in kind(), name in "\\PC{1,50}") {
-            let entry = Entry { id: EntryId::random(), kind, label: String::new() };
+        fn what_we_write_we_read(kind in kind(), session: u64, number: u64, created in 0..i64::MAX, name in "\\PC{1,50}") {
             let lock = key(kind.family(), &name);
-            let written = entry_key("/r", &lock, &entry);
-            let rest = written.strip_prefix(&lock_prefix("/r", &lock)).unwrap();
-            prop_assert_eq!(parse(kind.family(), rest), Some((entry.id.clone(), kind)));
-            prop_assert!(written.starts_with(&entry_prefix("/r", &lock, &entry.id)));
+            let (slot, prefix) = (Slot { session, number, kind }, lock_prefix("/r", &lock));
+            let written = slot.key(&prefix);
+            prop_assert_eq!(Slot::parse(kind.family(), written.strip_prefix(&prefix).unwrap()), Some(slot));
+            let stay = Stay { key: written.clone(), created };
+            prop_assert_eq!(Stay::parse(&stay.to_string()), Some(stay.clone()));
+            prop_assert_eq!(Stay::of(&seen_id(slot, created), &prefix), Some(stay));
             let family_prefix = family_prefix("/r", kind.family());
             prop_assert_eq!(lock_name(&family_prefix, written.as_bytes()), Some(lock.name));
         }
 
         #[test]
-        fn any_name_is_read_without_panic(name: String, like in "[a-z0-9]{0,3}-?(ex|sh|sem)[-0-9é]{0,24}") {
-            parse(Family::Lock, &name);
-            parse(Family::Semaphore, &like);
+        fn any_name_is_read_without_panic(name: String, like in "[0-9]{0,22}-?[0-9]{0,2}-(ex|sh|sem)[-0-9é]{0,24}@?[0-9]{0,20}") {
+            Slot::parse(Family::Lock, &name);
+            Slot::parse(Family::Semaphore, &like);
+            Stay::parse(&name);
+            Stay::parse(&like);
         }
 
         #[test]
@@ -190,12 +294,12 @@ mod tests {
                 .zip(weights)
                 .map(|(created, permits)| seen(created, EntryKind::Permits { permits, limit: 4 }))
                 .collect();
-            let holding = |queue: &[Seen]| queue[..holders(4, queue.iter().map(|seen| seen.kind.weight()))].to_vec();
+            let holding = |queue: &[Seen]| queue[..holders(4, queue.iter().map(|seen| seen.slot.kind.weight()))].to_vec();
             let (before, mut queue) = (holding(&all), all.clone());
             let left = queue.remove(left.index(all.len()));
             let mut expected = holding(&queue);
             expected.retain(|seen| !before.contains(seen));
-            prop_assert_eq!(admitted(&queue, &left), expected);
+            prop_assert_eq!(admitted(&queue, left.slot.kind, left.created), expected);
         }
     }
 }

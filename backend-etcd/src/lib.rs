@@ -13,12 +13,13 @@
 //!
 //! # Layout
 //!
-//! Every key is on the lease of its session, so nothing outlives that:
+//! Every key is on the lease of its session, so nothing outlives that, and names are used again:
 //!
-//! * `<root>/lock/<name>/<id>-ex` and `<id>-sh`, `<root>/semaphore/<name>/<id>-sem-<permits>-<limit>`: entries, in
-//!   the order of their create revisions. The value is the label. Other keys in these places are ignored.
-//! * `<root>/session/<lease>`: a session; the value is a number, and requests with no larger one are refused.
-//! * `<root>/inbox/<lease>`: which entry has left, for a session that waits for it.
+//! * `<root>/lock/<name>/<session>-<slot>-ex` and `-sh`, `<root>/semaphore/<name>/<session>-<slot>-sem-<permits>-<limit>`:
+//!   entries, in the order of their create revisions. The value is the id, a space and the label. Other keys in these
+//!   places are ignored.
+//! * `<root>/session/<session>`: a session; the value is a number, and requests with no larger one are refused.
+//! * `<root>/inbox/<session>`: which entry has left, for a session that waits for it: its key, `@` and its create revision.
 //!
 //! A user with a password needs the permission to read and write all keys with the prefix `<root>/`.
 
@@ -30,6 +31,7 @@ mod heartbeat;
 mod layout;
 mod options;
 mod places;
+mod queue;
 mod session;
 mod wake;
 

@@ -14,8 +14,6 @@ const DEFAULT_ROOT: &str = "/fairlock";
 const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A server that is asked for a sign of life more often than every 5 s ends the connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// However short the session: a loaded server needs some time to answer.
 const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 /// The longest that etcd grants.
@@ -213,8 +211,6 @@ impl EtcdOptions {
     pub(crate) fn connect_options(&self) -> Result<ConnectOptions> {
         let mut options = ConnectOptions::new()
             .with_connect_timeout(self.patience())
-            .with_keep_alive(KEEP_ALIVE, self.patience())
-            .with_keep_alive_while_idle(false)
             .with_require_leader(true)
             .with_auto_token_refresh(true);
         if let Some((name, password)) = &self.user {

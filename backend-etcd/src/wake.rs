@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use crate::connection::{Connection, Link, limited};
 use crate::error::error;
-use crate::layout::inbox_key;
+use crate::layout::{Stay, inbox_key};
 
 /// The watch on our inbox, on each stream.
 const INBOX: i64 = 1;
@@ -27,20 +27,20 @@ pub(crate) struct Bells {
 
 #[derive(Debug)]
 enum Order {
-    /// Ring when one of the entries with these keys leaves after this revision.
-    Watch(Vec<String>, i64, Arc<Notify>),
+    /// Ring when one of these entries leaves after this revision.
+    Watch(Vec<Stay>, i64, Arc<Notify>),
     /// Nobody waits with this bell any more.
-    Forget(Vec<String>, Arc<Notify>),
-    /// The entry with this key has left.
-    Left(String),
+    Forget(Vec<Stay>, Arc<Notify>),
+    /// This entry has left.
+    Left(Stay),
 }
 
 impl Bells {
-    /// Returns when one of the entries whose keys begin like this may have left since the revision.
-    pub(crate) async fn one_of_them_leaves(&self, keys: Vec<String>, since: i64) {
+    /// Returns when one of these entries may have left since the revision.
+    pub(crate) async fn one_of_them_leaves(&self, stays: Vec<Stay>, since: i64) {
         let bell = Arc::new(Notify::new());
-        let waiting = Waiting { bells: self, keys, bell };
-        self.send(Order::Watch(waiting.keys.clone(), since, waiting.bell.clone()));
+        let waiting = Waiting { bells: self, stays, bell };
+        self.send(Order::Watch(waiting.stays.clone(), since, waiting.bell.clone()));
         tokio::select! {
             () = waiting.bell.notified() => {}
             () = self.orders.closed() => {}
@@ -48,8 +48,8 @@ impl Bells {
     }
 
     /// Wakes up those of this session who wait for this entry to leave.
-    pub(crate) fn has_left(&self, key: String) {
-        self.send(Order::Left(key));
+    pub(crate) fn has_left(&self, stay: Stay) {
+        self.send(Order::Left(stay));
     }
 
     fn send(&self, order: Order) {
@@ -60,13 +60,13 @@ impl Bells {
 
 struct Waiting<'b> {
     bells: &'b Bells,
-    keys: Vec<String>,
+    stays: Vec<Stay>,
     bell: Arc<Notify>,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.bells.send(Order::Forget(std::mem::take(&mut self.keys), self.bell.clone()));
+        self.bells.send(Order::Forget(std::mem::take(&mut self.stays), self.bell.clone()));
     }
 }
 
@@ -75,10 +75,10 @@ impl Drop for Waiting<'_> {
 #[derive(Debug)]
 pub(crate) struct Ringer {
     connection: Arc<Connection>,
-    lease: i64,
+    session: u64,
     orders: UnboundedReceiver<Order>,
-    watched: HashMap<String, Watched>,
-    keys: HashMap<i64, String>,
+    watched: HashMap<Stay, Watched>,
+    stays: HashMap<i64, Stay>,
     last: i64,
 }
 
@@ -89,10 +89,10 @@ struct Watched {
 }
 
 impl Ringer {
-    pub(crate) fn new(connection: Arc<Connection>, lease: i64) -> (Self, Bells) {
+    pub(crate) fn new(connection: Arc<Connection>, session: u64) -> (Self, Bells) {
         let (sender, orders) = unbounded_channel();
-        let ringer =
-            Self { connection, lease, orders, watched: HashMap::new(), keys: HashMap::new(), last: INBOX };
+        let (watched, stays) = (HashMap::new(), HashMap::new());
+        let ringer = Self { connection, session, orders, watched, stays, last: INBOX };
         (ringer, Bells { orders: sender })
     }
 
@@ -102,7 +102,7 @@ impl Ringer {
             let Err(error) = self.stream().await;
             tracing::debug!(%error, "watches lost");
             // What happened meanwhile is not known.
-            self.keys.clear();
+            self.stays.clear();
             self.watched.drain().for_each(|(_, watched)| watched.ring());
             sleep(self.connection.options().patience() / 8).await;
         }
@@ -121,10 +121,10 @@ impl Ringer {
 
     async fn open(&self, link: &Link) -> Result<(WatchRequestSender, WatchResponseStream)> {
         let options = WatchOptions::new().with_watch_id(INBOX).with_filters([WatchFilterType::NoDelete]);
-        let inbox = inbox_key(self.connection.options().root(), self.lease);
+        let inbox = inbox_key(self.connection.options().root(), self.session);
         let mut client = link.client().watch_client();
         let opened = client.watch(inbox, Some(options));
-        Ok(limited(self.connection.options().patience(), opened).await?.split())
+        Ok(link.answer(self.connection.options().patience(), opened).await?.split())
     }
 
     async fn serve(
@@ -158,38 +158,38 @@ impl Ringer {
 
     async fn obey(&mut self, order: Order, requests: &mut WatchRequestSender) -> Result<(), ClientError> {
         match order {
-            Order::Watch(keys, since, bell) => {
-                for key in keys {
-                    self.watch(key, since, bell.clone(), requests).await?;
+            Order::Watch(stays, since, bell) => {
+                for stay in stays {
+                    self.watch(stay, since, bell.clone(), requests).await?;
                 }
             }
-            Order::Forget(keys, bell) => {
-                for key in keys {
-                    self.forget(&key, &bell, requests).await?;
+            Order::Forget(stays, bell) => {
+                for stay in stays {
+                    self.forget(&stay, &bell, requests).await?;
                 }
             }
-            Order::Left(key) => self.left(&key, requests).await?,
+            Order::Left(stay) => self.left(&stay, requests).await?,
         }
         Ok(())
     }
 
-    /// A watch that is there already sees everything: its entry was there when it began, and comes only once.
+    /// A watch that is there already sees everything: its entry was there when it began.
     async fn watch(
         &mut self,
-        key: String,
+        stay: Stay,
         since: i64,
         bell: Arc<Notify>,
         requests: &mut WatchRequestSender,
     ) -> Result<(), ClientError> {
-        if let Some(watched) = self.watched.get_mut(&key) {
+        if let Some(watched) = self.watched.get_mut(&stay) {
             watched.bells.push(bell);
             return Ok(());
         }
         self.last += 1;
-        self.keys.insert(self.last, key.clone());
-        self.watched.insert(key.clone(), Watched { id: self.last, bells: vec![bell] });
+        let key = stay.key.clone();
+        self.stays.insert(self.last, stay.clone());
+        self.watched.insert(stay, Watched { id: self.last, bells: vec![bell] });
         let options = WatchOptions::new()
-            .with_prefix()
             .with_start_revision(since + 1)
             .with_watch_id(self.last)
             .with_filters([WatchFilterType::NoPut]);
@@ -198,19 +198,19 @@ impl Ringer {
 
     async fn forget(
         &mut self,
-        key: &str,
+        stay: &Stay,
         bell: &Arc<Notify>,
         requests: &mut WatchRequestSender,
     ) -> Result<(), ClientError> {
-        let Some(watched) = self.watched.get_mut(key) else { return Ok(()) };
+        let Some(watched) = self.watched.get_mut(stay) else { return Ok(()) };
         watched.bells.retain(|other| !Arc::ptr_eq(other, bell));
-        if watched.bells.is_empty() { self.left(key, requests).await } else { Ok(()) }
+        if watched.bells.is_empty() { self.left(stay, requests).await } else { Ok(()) }
     }
 
     /// Rings, and ends the watch.
-    async fn left(&mut self, key: &str, requests: &mut WatchRequestSender) -> Result<(), ClientError> {
-        let Some(watched) = self.watched.remove(key) else { return Ok(()) };
-        self.keys.remove(&watched.id);
+    async fn left(&mut self, stay: &Stay, requests: &mut WatchRequestSender) -> Result<(), ClientError> {
+        let Some(watched) = self.watched.remove(stay) else { return Ok(()) };
+        self.stays.remove(&watched.id);
         watched.ring();
         requests.cancel(watched.id).await
     }
@@ -220,22 +220,20 @@ impl Ringer {
         answer: &WatchResponse,
         requests: &mut WatchRequestSender,
     ) -> Result<(), ClientError> {
-        if answer.watch_id() != INBOX {
-            // An entry has left, or its watch was refused: the history since then may have been compacted.
-            if (answer.canceled() || !answer.events().is_empty())
-                && let Some(key) = self.keys.get(&answer.watch_id()).cloned()
-            {
-                self.left(&key, requests).await?;
-            }
-            return Ok(());
-        }
-        if answer.canceled() {
+        if is_refusal(answer, self.last) {
             return Err(ClientError::WatchError(answer.cancel_reason().to_owned()));
         }
-        for message in answer.events().iter().filter_map(|event| event.kv()) {
-            if let Ok(key) = message.value_str() {
-                self.left(key, requests).await?;
+        if answer.watch_id() == INBOX {
+            for message in answer.events().iter().filter_map(|event| event.kv()) {
+                if let Some(stay) = message.value_str().ok().and_then(Stay::parse) {
+                    self.left(&stay, requests).await?;
+                }
             }
+        } else if (answer.canceled() || !answer.events().is_empty())
+            && let Some(stay) = self.stays.get(&answer.watch_id()).cloned()
+        {
+            // The entry has left, or the history since it was seen has been compacted.
+            self.left(&stay, requests).await?;
         }
         Ok(())
     }
@@ -245,6 +243,14 @@ impl Watched {
     fn ring(&self) {
         self.bells.iter().for_each(|bell| bell.notify_one());
     }
+}
+
+/// Whether this refuses a watch, so that the next one would be refused as well: above all when the token has expired
+/// with which the stream was opened. etcd then names no watch.
+fn is_refusal(answer: &WatchResponse, last: i64) -> bool {
+    let ours = (INBOX..=last).contains(&answer.watch_id());
+    answer.canceled()
+        && (!ours || answer.watch_id() == INBOX || (answer.created() && answer.compact_revision() == 0))
 }
 
 fn broken(what: &'static str) -> Error {

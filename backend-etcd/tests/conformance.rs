@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use backend_etcd::{EtcdFactory, SCHEME};
 use conformance::server::{Etcd, ServerKind};
 use conformance::{Operator, UrlFixture};
-use etcd_client::{Client, DeleteOptions};
+use etcd_client::{Client, GetOptions};
 use lockcore::{EntryId, ErrorKind, LockKey, Registry, Result};
 use tokio::runtime::Runtime;
 
@@ -22,8 +22,11 @@ impl Operator for Shell {
     async fn remove_entry(&self, lock: &LockKey, id: &EntryId) -> Result<()> {
         let failed = |error| lockcore::Error::new(ErrorKind::Backend, "the shell failed").with_source(error);
         let mut client = Client::connect([&self.address], None).await.map_err(failed)?;
-        let prefix = format!("/conformance/{}/{}/{id}-", lock.family, lock.name.encode());
-        client.delete(prefix, Some(DeleteOptions::new().with_prefix())).await.map_err(failed)?;
+        let prefix = format!("/conformance/{}/{}/", lock.family, lock.name.encode());
+        let entries = client.get(prefix, Some(GetOptions::new().with_prefix())).await.map_err(failed)?;
+        for entry in entries.kvs().iter().filter(|entry| entry.value().starts_with(id.as_str().as_bytes())) {
+            client.delete(entry.key(), None).await.map_err(failed)?;
+        }
         Ok(())
     }
 }

@@ -91,6 +91,21 @@ impl Error {
         self.change(|inner| inner.source = Some(source.into()))
     }
 
+    /// The same error, telling first what was being done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use lockcore::{Error, ErrorKind};
+    ///
+    /// let error = Error::new(ErrorKind::Unreachable, "no answer").with_context("look at lock \"a\"");
+    /// assert_eq!(error.to_string(), "look at lock \"a\": no answer");
+    /// ```
+    #[must_use]
+    pub fn with_context(self, context: impl fmt::Display) -> Self {
+        self.change(|inner| inner.message = format!("{context}: {}", inner.message).into())
+    }
+
     fn change(self, change: impl FnOnce(&mut Inner)) -> Self {
         let mut inner = Arc::try_unwrap(self.inner).unwrap_or_else(|shared| Inner {
             kind: shared.kind,

@@ -8,7 +8,11 @@ use backend_etcd::{Etcd, EtcdOptions};
 use conformance::proxy::Proxy;
 use conformance::server;
 use etcd_client::{Client, GetOptions, KeyValue};
-use lockcore::{Enqueued, Entry, EntryId, EntryKind, Family, LockKey, LockName, QueueBackend, QueueSession};
+use lockcore::queue::Standing;
+use lockcore::{
+    Effect, Enqueued, Entry, EntryId, EntryKind, Family, LockKey, LockName, QueueBackend, QueueSession,
+    Revision,
+};
 
 pub(crate) type Session = Arc<dyn QueueSession>;
 
@@ -46,9 +50,22 @@ impl Bed {
         self.admin.kv_client().get(prefix, Some(options)).await.unwrap().take_kvs()
     }
 
-    /// The entries of the locks.
+    /// The keys of the entries of the locks.
     pub(crate) async fn entries(&self) -> Vec<String> {
         self.under("/fairlock/lock/").await.iter().map(|key| key.key_str().unwrap().to_owned()).collect()
+    }
+
+    /// The key of an entry, if it is there.
+    pub(crate) async fn find(&self, id: &EntryId) -> Option<KeyValue> {
+        let entries = self.under("/fairlock/").await;
+        entries.into_iter().find(|key| key.value_str().is_ok_and(|value| value.starts_with(id.as_str())))
+    }
+
+    /// What a waiter calls an entry that it has to wait for.
+    pub(crate) async fn place(&self, id: &EntryId) -> EntryId {
+        let entry = self.find(id).await.unwrap();
+        let slot = entry.key_str().unwrap().rsplit_once('/').unwrap().1;
+        EntryId::from(&*format!("{slot}@{}", entry.create_revision()))
     }
 
     pub(crate) async fn put(&self, key: &str, value: &str) {
@@ -57,6 +74,14 @@ impl Bed {
 
     pub(crate) async fn delete(&self, key: &str) {
         self.admin.kv_client().delete(key, None).await.unwrap();
+    }
+
+    /// Delivers a late request, and waits until the server has executed it.
+    pub(crate) async fn deliver(&self, proxy: &Proxy) {
+        let executed = async || self.metric("etcd_server_proposals_committed_total").await;
+        let before = executed().await;
+        proxy.deliver();
+        eventually("it is executed", || async { executed().await > before }).await;
     }
 
     pub(crate) async fn metric(&self, name: &str) -> f64 {
@@ -91,6 +116,19 @@ pub(crate) fn entry(kind: EntryKind) -> Entry {
 
 pub(crate) fn exclusive() -> Entry {
     entry(EntryKind::Exclusive)
+}
+
+/// An entry that makes requests large.
+pub(crate) fn long() -> Entry {
+    Entry { label: "x".repeat(Entry::MAX_LABEL), ..exclusive() }
+}
+
+/// Whom this entry waits for, and since when.
+pub(crate) async fn waits(session: &Session, lock: &LockKey, entry: &Entry) -> (Vec<EntryId>, Revision) {
+    match enqueue(session, lock, entry).await.standing {
+        Standing::Waits { wake, seen } => (wake, seen),
+        standing => panic!("{standing:?}"),
+    }
 }
 
 /// Waits for what must happen in the end.
@@ -130,6 +168,46 @@ where
     within(what, all).await
 }
 
+/// Makes a request, larger than this, that reaches the server only when the proxy delivers it.
+pub(crate) async fn late<T>(
+    session: &Session,
+    proxy: &Proxy,
+    size: usize,
+    request: impl Future<Output = lockcore::Result<T>> + Send,
+) where
+    T: std::fmt::Debug + Send,
+{
+    repeat("a connection", || session.names()).await;
+    proxy.hold();
+    let held = proxy.held();
+    let abandon = async {
+        // A heartbeat is shorter than this.
+        eventually("a request", || async { proxy.held() > held + size }).await;
+        proxy.abandon();
+    };
+    let lost = within("the lost attempt", async { tokio::join!(request, abandon).0 }).await;
+    assert_eq!(lost.unwrap_err().effect(), Effect::Unknown);
+}
+
 pub(crate) async fn enqueue(session: &Session, lock: &LockKey, entry: &Entry) -> Enqueued {
     repeat("enqueue", || session.enqueue(lock, entry)).await
+}
+
+/// Appends an entry, but the answer is lost.
+pub(crate) async fn enqueue_unanswered(
+    bed: &Bed,
+    session: &Session,
+    proxy: &Proxy,
+    lock: &LockKey,
+    entry: &Entry,
+) {
+    proxy.mute();
+    let lost = async {
+        eventually("an entry", || async { bed.find(&entry.id).await.is_some() }).await;
+        proxy.cut();
+    };
+    let answer =
+        within("the lost attempt", async { tokio::join!(session.enqueue(lock, entry), lost).0 }).await;
+    assert_eq!(answer.unwrap_err().effect(), Effect::Unknown);
+    proxy.heal();
 }

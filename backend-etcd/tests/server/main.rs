@@ -4,5 +4,9 @@
 
 mod bed;
 mod cluster;
+mod full;
+mod lease;
+mod passwords;
 mod queues;
 mod sessions;
+mod slots;

@@ -3,35 +3,27 @@
 use std::time::Duration;
 
 use crate::bed::{
-    Bed, Session, enqueue, entry, eventually, exclusive, key, lock, open, repeat, through, within,
+    Bed, enqueue, entry, eventually, exclusive, key, lock, open, repeat, through, waits, within,
 };
 use backend_etcd::EtcdOptions;
 use etcd_client::CompactionOptions;
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockcore::queue::Standing;
 use lockcore::{
-    Effect, Entry, EntryKind, ErrorKind, Family, FencingToken, LockKey, Loss, Removed, Revision, SessionState,
+    Effect, Entry, EntryKind, ErrorKind, Family, FencingToken, Loss, Removed, Revision, SessionState,
 };
-
-/// Whom this entry waits for, and since when.
-async fn waits(session: &Session, lock: &LockKey, entry: &Entry) -> (Vec<lockcore::EntryId>, Revision) {
-    match enqueue(session, lock, entry).await.standing {
-        Standing::Waits { wake, seen } => (wake, seen),
-        standing => panic!("{standing:?}"),
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_among_the_entries_are_ignored_and_left_alone() {
     let bed = Bed::new().await;
     let (session, lock, first, second) = (bed.session().await, lock("a"), exclusive(), exclusive());
-    let strangers = ["zzz", "lock-abc", "x-0000000000", "é", "x-ex/y", "-ex"];
+    let strangers = ["zzz", "lock-abc", "x-0-ex", "é", "0-0-ex/y", "0-0", "00-0-ex"];
     bed.put("/fairlock/lock/a/before", "").await;
     assert_eq!(enqueue(&session, &lock, &first).await.standing, Standing::Holds);
     for stranger in strangers {
         bed.put(&format!("/fairlock/lock/a/{stranger}"), "").await;
     }
-    assert_eq!(waits(&session, &lock, &second).await.0, std::slice::from_ref(&first.id));
+    assert_eq!(waits(&session, &lock, &second).await.0, [bed.place(&first.id).await]);
     let standing = session.look(&lock, &second.id).await.unwrap();
     assert!(matches!(standing, Standing::Waits { .. }), "a stranger hides the holder: {standing:?}");
     assert_eq!(session.list(&lock).await.unwrap().entries.len(), 2);
@@ -48,15 +40,16 @@ async fn a_queue_that_is_longer_than_a_glance_has_the_same_order() {
     let entries: Vec<Entry> = std::iter::repeat_with(exclusive).take(30).collect();
     assert_eq!(enqueue(&session, &lock, &entries[0]).await.standing, Standing::Holds);
     for pair in entries.windows(2) {
-        assert_eq!(waits(&session, &lock, &pair[1]).await.0, [pair[0].id.clone()]);
+        assert_eq!(waits(&session, &lock, &pair[1]).await.0, [bed.place(&pair[0].id).await]);
     }
-    let listed = session.list(&lock).await.unwrap().entries;
-    assert!(listed.iter().map(|entry| &entry.id).eq(entries.iter().map(|entry| &entry.id)));
+    let described = session.describe(&lock).await.unwrap();
+    assert!(described.iter().map(|entry| &entry.id).eq(entries.iter().map(|entry| &entry.id)));
     let reader = entry(EntryKind::Shared);
-    assert_eq!(waits(&session, &lock, &reader).await.0, [entries[29].id.clone()]);
+    assert_eq!(waits(&session, &lock, &reader).await.0, [bed.place(&entries[29].id).await]);
     assert_eq!(session.remove(&lock, &entries[28].id).await.unwrap(), Removed::Now);
     let standing = session.look(&lock, &entries[29].id).await.unwrap();
-    assert!(matches!(standing, Standing::Waits { wake, .. } if wake == [entries[27].id.clone()]));
+    let ahead = bed.place(&entries[27].id).await;
+    assert!(matches!(standing, Standing::Waits { wake, .. } if wake == [ahead]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +57,7 @@ async fn an_answer_may_be_longer_than_the_library_likes() {
     let bed = Bed::new().await;
     let label = "x".repeat(1_000_000);
     for number in 0..5 {
-        bed.put(&format!("/fairlock/lock/a/foreign{number}-ex"), &label).await;
+        bed.put(&format!("/fairlock/lock/a/9-{number}-ex"), &label).await;
     }
     let details = bed.session().await.describe(&lock("a")).await.unwrap();
     assert_eq!(details.len(), 5);
@@ -80,7 +73,8 @@ async fn tokens_are_create_revisions_and_labels_are_values() {
         let entry = entry(EntryKind::Permits { permits: 1, limit: 2 });
         let token = enqueue(&session, &semaphore, &entry).await.token;
         let seen = bed.under("/fairlock/semaphore/a/").await.remove(0);
-        assert_eq!(seen.key_str().unwrap(), format!("/fairlock/semaphore/a/{}-sem-1-2", entry.id));
+        assert_eq!(seen.key_str().unwrap(), "/fairlock/semaphore/a/0-0-sem-1-2");
+        assert_eq!(seen.value_str().unwrap(), format!("{} quirks é", entry.id));
         assert_eq!(u64::try_from(seen.create_revision()).unwrap(), token.get());
         assert!(token > last);
         last = token;
@@ -104,80 +98,24 @@ async fn an_entry_whose_reply_was_lost_is_adopted() {
     let error = first.await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Unreachable, Effect::Unknown), "{error:?}");
     let behind = bed.session().await;
-    assert_eq!(waits(&behind, &lock, &exclusive()).await.0, std::slice::from_ref(&entry.id));
+    assert_eq!(waits(&behind, &lock, &exclusive()).await.0, [bed.place(&entry.id).await]);
     let enqueued = enqueue(&session, &lock, &entry).await;
     assert_eq!(enqueued.standing, Standing::Holds);
-    let created = bed.under(&format!("/fairlock/lock/a/{}", entry.id)).await[0].create_revision();
+    let created = bed.find(&entry.id).await.unwrap().create_revision();
     assert_eq!(enqueued.token.get(), u64::try_from(created).unwrap());
     assert_eq!(bed.entries().await.len(), 2);
     assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
-}
-
-/// An attempt to enqueue that reaches the server only when the proxy delivers it.
-async fn enqueue_late(session: &Session, proxy: &conformance::proxy::Proxy, lock: &LockKey, entry: &Entry) {
-    proxy.hold();
-    let held = proxy.held();
-    let abandon = async {
-        // A heartbeat is shorter than this.
-        eventually("a request", || async { proxy.held() > held + entry.label.len() }).await;
-        proxy.abandon();
-    };
-    let lost = within("the lost attempt", async { tokio::join!(session.enqueue(lock, entry), abandon).0 });
-    assert_eq!(lost.await.unwrap_err().effect(), Effect::Unknown);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_arrives_after_its_removal_leaves_nothing() {
-    let bed = Bed::new().await;
-    let proxy = bed.proxy().await;
-    let (session, lock) = (through(&proxy).await, lock("a"));
-    let long = |entry: Entry| Entry { label: "x".repeat(Entry::MAX_LABEL), ..entry };
-    let (removed, kept) = (long(exclusive()), long(exclusive()));
-    for entry in [&removed, &kept] {
-        enqueue_late(&session, &proxy, &lock, entry).await;
-        if *entry == removed {
-            let removed = repeat("removal", || session.remove(&lock, &entry.id)).await;
-            assert_eq!(removed, Removed::Absent);
-        }
-        let executed = async || bed.metric("etcd_server_proposals_committed_total").await;
-        let before = executed().await;
-        proxy.deliver();
-        eventually("it is executed", || async { executed().await > before }).await;
-    }
-    // The one that nobody removed shows that requests do arrive.
-    assert_eq!(bed.entries().await, [format!("/fairlock/lock/a/{}-ex", kept.id)]);
-    assert_eq!(enqueue(&session, &lock, &exclusive()).await.standing, {
-        let seen = session.list(&lock).await.unwrap().revision;
-        Standing::Waits { wake: vec![kept.id.clone()], seen }
-    });
-    assert_eq!(session.remove(&lock, &kept.id).await.unwrap(), Removed::Now);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_entry_that_somebody_removed_does_not_come_back_late() {
-    let bed = Bed::new().await;
-    let proxy = bed.proxy().await;
-    let (session, lock) = (through(&proxy).await, lock("a"));
-    let entry = Entry { label: "x".repeat(Entry::MAX_LABEL), ..exclusive() };
-    enqueue_late(&session, &proxy, &lock, &entry).await;
-    assert_eq!(enqueue(&session, &lock, &entry).await.standing, Standing::Holds);
-    bed.delete(&format!("/fairlock/lock/a/{}-ex", entry.id)).await;
-    assert_eq!(session.look(&lock, &entry.id).await.unwrap(), Standing::Absent);
-    let executed = async || bed.metric("etcd_server_proposals_committed_total").await;
-    let before = executed().await;
-    proxy.deliver();
-    eventually("it is executed", || async { executed().await > before }).await;
-    assert_eq!(bed.entries().await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_of_another_session_is_neither_adopted_nor_removed() {
     let bed = Bed::new().await;
     let (ours, theirs, lock, entry) = (bed.session().await, bed.session().await, lock("a"), exclusive());
-    assert_eq!(enqueue(&theirs, &lock, &entry).await.standing, Standing::Holds);
-    let error = ours.enqueue(&lock, &entry).await.unwrap_err();
-    assert_eq!((error.effect(), error.is_retryable()), (Effect::None, false), "{error:?}");
+    let token = enqueue(&theirs, &lock, &entry).await.token;
+    assert_eq!(ours.look(&lock, &entry.id).await.unwrap(), Standing::Absent);
     assert_eq!(ours.remove(&lock, &entry.id).await.unwrap(), Removed::Absent);
+    assert!(enqueue(&ours, &lock, &entry).await.token > token);
+    assert_eq!(ours.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
     assert_eq!(theirs.look(&lock, &entry.id).await.unwrap(), Standing::Holds);
     assert_eq!(theirs.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
 }
@@ -190,16 +128,15 @@ async fn whoever_leaves_tells_the_session_of_the_next_and_nobody_else() {
     for (session, entry) in [&first, &second, &third].into_iter().zip(&entries) {
         enqueue(session, &lock, entry).await;
     }
+    let (left, next) = (bed.place(&entries[0].id).await, bed.find(&entries[1].id).await.unwrap());
     assert_eq!(first.remove(&lock, &entries[0].id).await.unwrap(), Removed::Now);
     eventually("a message", || async { !bed.under("/fairlock/inbox/").await.is_empty() }).await;
-    let lease = bed.under(&format!("/fairlock/lock/a/{}", entries[1].id)).await[0].lease();
     let messages = bed.under("/fairlock/inbox/").await;
     assert_eq!(messages.len(), 1);
-    assert_eq!(
-        (messages[0].lease(), messages[0].key_str().unwrap()),
-        (lease, &*format!("/fairlock/inbox/{lease:016x}"))
-    );
-    assert_eq!(messages[0].value_str().unwrap(), format!("/fairlock/lock/a/{}-", entries[0].id));
+    let (_, slot) = next.key_str().unwrap().rsplit_once('/').unwrap();
+    let inbox = format!("/fairlock/inbox/{}", slot.split_once('-').unwrap().0);
+    assert_eq!((messages[0].lease(), messages[0].key_str().unwrap()), (next.lease(), &*inbox));
+    assert_eq!(messages[0].value_str().unwrap(), format!("/fairlock/lock/a/{left}"));
     second.close().await.unwrap();
     assert!(bed.under("/fairlock/inbox/").await.is_empty());
 }
@@ -210,12 +147,11 @@ async fn a_message_wakes_whoever_waits_for_that_entry() {
     let (session, lock, [first, second]) = (bed.session().await, lock("a"), [exclusive(), exclusive()]);
     enqueue(&session, &lock, &first).await;
     let (wake, seen) = waits(&session, &lock, &second).await;
-    let lease = bed.under("/fairlock/lock/a/").await[0].lease();
+    let left = bed.place(&first.id).await;
     let message = async {
         eventually("a watch", || async { bed.watches().await == 2.0 }).await;
-        let inbox = format!("/fairlock/inbox/{lease:016x}");
-        bed.put(&inbox, "nonsense").await;
-        bed.put(&inbox, &format!("/fairlock/lock/a/{}-", first.id)).await;
+        bed.put("/fairlock/inbox/0", "nonsense").await;
+        bed.put("/fairlock/inbox/0", &format!("/fairlock/lock/a/{left}")).await;
     };
     within("the message", async { tokio::join!(session.watch(&lock, &wake, seen), message).0 })
         .await

@@ -6,22 +6,10 @@ use std::time::Duration;
 use crate::bed::{Bed, enqueue, eventually, exclusive, lock, open, repeat, within};
 use backend_etcd::{Etcd, EtcdOptions, EtcdTls};
 use conformance::server;
-use etcd_client::{Client, ConnectOptions, Permission, PermissionType};
 use lockcore::queue::Standing;
 use lockcore::{ErrorKind, LockUrl, Loss, QueueBackend, Removed, Revision, SessionState};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_lease_is_what_the_server_grants() {
-    let bed = Bed::new().await;
-    let session = open(bed.options().with_session_timeout(Duration::from_millis(100))).await;
-    let lease = bed.under("/fairlock/session/").await[0].lease();
-    let granted = bed.admin.lease_client().time_to_live(lease, None).await.unwrap().granted_ttl();
-    let interval = session.lease().renewal_interval().unwrap();
-    assert_eq!(interval, Duration::from_secs(granted.try_into().unwrap()) / 6);
-    assert_eq!(granted, 2);
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_is_revoked_is_a_loss() {
@@ -30,7 +18,7 @@ async fn a_lease_that_is_revoked_is_a_loss() {
     let (ours, theirs) = (exclusive(), exclusive());
     enqueue(&session, &lock, &ours).await;
     let Standing::Waits { wake, seen } = enqueue(&next, &lock, &theirs).await.standing else { panic!() };
-    let lease = bed.under(&format!("/fairlock/lock/a/{}", ours.id)).await[0].lease();
+    let lease = bed.find(&ours.id).await.unwrap().lease();
     let revoke = bed.admin.lease_client();
     let revoked = async { revoke.clone().revoke(lease).await.unwrap() };
     within("the departure", async { tokio::join!(next.watch(&lock, &wake, seen), revoked).0 }).await.unwrap();
@@ -39,22 +27,6 @@ async fn a_lease_that_is_revoked_is_a_loss() {
     assert_eq!(session.look(&lock, &ours.id).await.unwrap_err().kind(), ErrorKind::SessionLost);
     assert_eq!(session.lease().loss(), Some(Loss::Expired));
     assert_eq!(session.enqueue(&lock, &exclusive()).await.unwrap_err().kind(), ErrorKind::SessionLost);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_heartbeat_notices_the_end_of_the_lease_or_of_the_session_key() {
-    let bed = Bed::new().await;
-    for revoke in [true, false] {
-        let session = open(bed.options().with_session_timeout(Duration::from_secs(30))).await;
-        let own = bed.under("/fairlock/session/").await.remove(0);
-        if revoke {
-            bed.admin.lease_client().revoke(own.lease()).await.unwrap();
-        } else {
-            bed.delete(own.key_str().unwrap()).await;
-        }
-        assert_eq!(within("the loss", session.lease().lost()).await, Loss::Expired);
-        drop(session);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,6 +73,38 @@ async fn servers_out_of_reach_are_an_error_that_names_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_error_names_the_operation_the_lock_and_the_server() {
+    let bed = Bed::new().await;
+    let proxy = bed.proxy().await;
+    let server = proxy.address().to_string();
+    let options = EtcdOptions::new([&server]).with_session_timeout(Duration::from_secs(60));
+    let session = open(options.with_connect_timeout(Duration::from_millis(500))).await;
+    let (lock, entry) = (lock("orders/42"), exclusive());
+    enqueue(&session, &lock, &entry).await;
+    proxy.cut();
+    let told = |operation: &str, error: lockcore::Error| {
+        let text = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::Unreachable, "{error:?}");
+        assert!(
+            text.starts_with(&format!("{operation} lock \"orders/42\": ")) && text.contains(&server),
+            "{text}"
+        );
+    };
+    told("append to the queue of", session.enqueue(&lock, &exclusive()).await.unwrap_err());
+    told("list the queue of", session.list(&lock).await.unwrap_err());
+    told("look at the queue of", session.look(&lock, &entry.id).await.unwrap_err());
+    told(
+        "watch the queue of",
+        session.watch(&lock, std::slice::from_ref(&entry.id), Revision(0)).await.unwrap_err(),
+    );
+    told("describe the queue of", session.describe(&lock).await.unwrap_err());
+    told("remove from the queue of", session.remove(&lock, &entry.id).await.unwrap_err());
+    for error in [session.names().await.unwrap_err(), session.close().await.unwrap_err()] {
+        assert!(error.to_string().contains(&server), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_is_replaced_before_the_session_is_lost() {
     let bed = Bed::new().await;
     let proxies = [bed.proxy().await, bed.proxy().await];
@@ -122,75 +126,6 @@ async fn a_server_that_hangs_is_replaced_before_the_session_is_lost() {
     within("the departure", async { tokio::join!(session.watch(&lock, &wake, seen), leave).0 })
         .await
         .unwrap();
-}
-
-/// Turns authentication on, with the users root and me; me may use the keys below `/app/`.
-async fn secure(bed: &Bed) {
-    let mut admin = bed.admin.auth_client();
-    for user in ["root", "me"] {
-        admin.user_add(user, "secret", None).await.unwrap();
-        admin.role_add(user).await.unwrap();
-        admin.user_grant_role(user, user).await.unwrap();
-    }
-    let all = Permission::new(PermissionType::Readwrite, "/app/").with_prefix();
-    admin.role_grant_permission("me", all).await.unwrap();
-    admin.auth_enable().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_has_no_password_or_no_permission_is_told_so() {
-    let bed = Bed::new().await;
-    secure(&bed).await;
-    let app = bed.options().with_root("/app").unwrap();
-    for options in [
-        app.clone(),
-        app.clone().with_user("me", "guess"),
-        app.clone().with_user("you", "secret"),
-        bed.options().with_user("me", "secret"),
-    ] {
-        let error = within("a refusal", Etcd::new(options).open_session()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
-        assert!(!format!("{error:?}").contains("secret") && !format!("{error:?}").contains("guess"));
-    }
-    let (session, lock, entry) = (open(app.with_user("me", "secret")).await, lock("a"), exclusive());
-    assert_eq!(enqueue(&session, &lock, &entry).await.standing, Standing::Holds);
-    assert_eq!(session.names().await.unwrap(), std::slice::from_ref(&lock));
-    assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
-    session.close().await.unwrap();
-}
-
-/// A server that restarts has forgotten all tokens.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_the_server_does_not_know_any_more_is_renewed() {
-    let bed = Bed::new().await;
-    secure(&bed).await;
-    let options = bed.options().with_root("/app").unwrap().with_user("me", "secret");
-    let (session, lock, [first, second]) = (open(options).await, lock("a"), [exclusive(), exclusive()]);
-    enqueue(&session, &lock, &first).await;
-    bed.server.restart().await.unwrap();
-    let Standing::Waits { wake, seen } = enqueue(&session, &lock, &second).await.standing else { panic!() };
-    eventually("life", || async { session.lease().state() == SessionState::Live }).await;
-    let leave = repeat("removal", || session.remove(&lock, &first.id));
-    within("the departure", async { tokio::join!(session.watch(&lock, &wake, seen), leave).0 })
-        .await
-        .unwrap();
-    assert_eq!(repeat("a look", || session.look(&lock, &second.id)).await, Standing::Holds);
-    let admin = ConnectOptions::new().with_user("root", "secret");
-    let admin = Client::connect([bed.server.address()], Some(admin)).await.unwrap();
-    assert_eq!(admin.kv_client().get("/app/session", None).await.unwrap().count(), 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_database_refuses_entries_and_lets_go_of_them() {
-    let quota = ["--quota-backend-bytes=4000000".to_owned()];
-    let bed = Bed::on(server::Etcd::start_with_arguments(&quota).await.unwrap()).await;
-    let (session, lock, entry) = (bed.session().await, lock("a"), exclusive());
-    enqueue(&session, &lock, &entry).await;
-    while bed.admin.kv_client().put("/filler", vec![0; 1_000_000], None).await.is_ok() {}
-    let error = session.enqueue(&lock, &exclusive()).await.unwrap_err();
-    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Backend, false), "{error:?}");
-    assert!(error.to_string().contains("full"), "{error}");
-    assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
 }
 
 /// An authority, and certificates for the server, for us, and of somebody else.

@@ -176,7 +176,20 @@ impl EtcdCluster {
     ///
     /// Dropping the future kills what it has started.
     pub async fn start() -> io::Result<Self> {
-        Ok(Self { nodes: start_nodes(3, "http", &[]).await? })
+        Self::start_with_arguments(&[]).await
+    }
+
+    /// Starts three servers with these arguments in addition.
+    ///
+    /// # Errors
+    ///
+    /// As [`Etcd::start`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_with_arguments(arguments: &[String]) -> io::Result<Self> {
+        Ok(Self { nodes: start_nodes(3, "http", arguments).await? })
     }
 
     /// The servers.

@@ -1,0 +1,117 @@
+//! Users, passwords and tokens that expire, against a real server.
+
+use std::time::Duration;
+
+use backend_etcd::{Etcd, EtcdOptions};
+use conformance::server;
+use etcd_client::{Client, ConnectOptions, Permission, PermissionType};
+use lockcore::queue::Standing;
+use lockcore::{ErrorKind, QueueBackend, Removed, SessionState};
+
+use crate::bed::{Bed, enqueue, eventually, exclusive, lock, open, repeat, waits, within};
+
+fn app(bed: &Bed) -> EtcdOptions {
+    bed.options().with_root("/app").unwrap().with_user("me", "secret")
+}
+
+/// A client that may do everything.
+async fn root(bed: &Bed) -> Client {
+    let options = ConnectOptions::new().with_user("root", "secret").with_auto_token_refresh(true);
+    Client::connect([bed.server.address()], Some(options)).await.unwrap()
+}
+
+/// Turns authentication on, with the users root and me; me may use the keys below `/app/`, and read
+/// those below `/read/`.
+async fn secure(bed: &Bed) {
+    let mut admin = bed.admin.auth_client();
+    for user in ["root", "me"] {
+        admin.user_add(user, "secret", None).await.unwrap();
+        admin.role_add(user).await.unwrap();
+        admin.user_grant_role(user, user).await.unwrap();
+    }
+    for (kind, prefix) in [(PermissionType::Readwrite, "/app/"), (PermissionType::Read, "/read/")] {
+        let permission = Permission::new(kind, prefix).with_prefix();
+        admin.role_grant_permission("me", permission).await.unwrap();
+    }
+    admin.auth_enable().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_no_password_or_no_permission_is_told_so() {
+    let bed = Bed::new().await;
+    secure(&bed).await;
+    let anybody = bed.options().with_root("/app").unwrap();
+    for options in [
+        anybody.clone(),
+        anybody.clone().with_user("me", "guess"),
+        anybody.with_user("you", "secret"),
+        bed.options().with_user("me", "secret"),
+    ] {
+        let error = within("a refusal", Etcd::new(options).open_session()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+        assert!(!format!("{error:?}").contains("secret") && !format!("{error:?}").contains("guess"));
+    }
+    let (session, lock, entry) = (open(app(&bed)).await, lock("a"), exclusive());
+    assert_eq!(enqueue(&session, &lock, &entry).await.standing, Standing::Holds);
+    assert_eq!(session.names().await.unwrap(), std::slice::from_ref(&lock));
+    assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
+    session.close().await.unwrap();
+}
+
+/// A server that restarts has forgotten all tokens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_the_server_does_not_know_any_more_is_renewed() {
+    let bed = Bed::new().await;
+    secure(&bed).await;
+    let (session, lock, [first, second]) = (open(app(&bed)).await, lock("a"), [exclusive(), exclusive()]);
+    enqueue(&session, &lock, &first).await;
+    bed.server.restart().await.unwrap();
+    let Standing::Waits { wake, seen } = enqueue(&session, &lock, &second).await.standing else { panic!() };
+    eventually("life", || async { session.lease().state() == SessionState::Live }).await;
+    let leave = repeat("removal", || session.remove(&lock, &first.id));
+    within("the departure", async { tokio::join!(session.watch(&lock, &wake, seen), leave).0 })
+        .await
+        .unwrap();
+    assert_eq!(repeat("a look", || session.look(&lock, &second.id)).await, Standing::Holds);
+    assert_eq!(root(&bed).await.kv_client().get("/app/session", None).await.unwrap().count(), 0);
+}
+
+/// etcd asks for a token when a watch is set, which may be long after the stream was opened with one.
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_are_set_although_the_token_of_their_stream_has_expired() {
+    let key = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(key.path(), "no secret").unwrap();
+    let tokens = format!("--auth-token=jwt,priv-key={},sign-method=HS256,ttl=1s", key.path().display());
+    let bed = Bed::on(server::Etcd::start_with_arguments(&[tokens]).await.unwrap()).await;
+    secure(&bed).await;
+    let (session, admin, lock, [first, second]) =
+        (open(app(&bed)).await, root(&bed).await, lock("a"), [exclusive(), exclusive()]);
+    enqueue(&session, &lock, &first).await;
+    let (mut wake, mut seen) = waits(&session, &lock, &second).await;
+    let expired = session.lease().now() + Duration::from_secs(2);
+    eventually("an expired token", || async { session.lease().now() > expired }).await;
+    admin.kv_client().delete("/app/lock/a/0-0-ex", None).await.unwrap();
+    let let_in = async {
+        loop {
+            session.watch(&lock, &wake, seen).await.unwrap();
+            match repeat("a look", || session.look(&lock, &second.id)).await {
+                Standing::Waits { wake: next, seen: later } => (wake, seen) = (next, later),
+                standing => return standing,
+            }
+        }
+    };
+    assert_eq!(within("the next is let in", let_in).await, Standing::Holds);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_cannot_be_opened_leaves_no_lease() {
+    let bed = Bed::new().await;
+    secure(&bed).await;
+    let options = bed.options().with_root("/read").unwrap().with_user("me", "secret");
+    let error =
+        Etcd::new(options.with_session_timeout(Duration::from_secs(600))).open_session().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+    let admin = root(&bed).await;
+    let leases = async || admin.lease_client().leases().await.unwrap().leases().len();
+    eventually("no lease", || async { leases().await == 0 }).await;
+}
