@@ -100,7 +100,7 @@ impl EtcdSession {
             self.standing(lock, id).await?
         } else {
             let queue = queue(&self.lock_prefix(lock), lock.family, glance.kvs());
-            let standing = standing(&entries(&queue), &seen_id(place.slot, created(seen)), seen);
+            let standing = standing(entries(&queue), &seen_id(place.slot, created(seen)), seen);
             self.places.stands(id, &standing);
             standing
         };
@@ -158,7 +158,7 @@ impl EtcdSession {
         if exclusive && view.strangers {
             view = self.view(lock, ahead).await?;
         }
-        Ok(standing(&entries(&view.queue), &seen_id(place.slot, created), view.revision))
+        Ok(standing(entries(&view.queue), &seen_id(place.slot, created), view.revision))
     }
 
     /// The part of the queue that the options ask for.
