@@ -67,7 +67,8 @@ async fn a_delayed_request_arrives_although_its_caller_is_gone() {
     let [(alice, a), (_, b)] = two_clients(&Memory::new()).await;
     let lock = a.exclusive("lock").unwrap();
     alice.inject(Fault::DelayRequest(3 * SECOND));
-    assert!(lock.acquire_timeout(SECOND).await.unwrap().is_none());
+    let error = lock.acquire_timeout(SECOND).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "nothing was heard of it");
     let seen = b.exclusive("lock").unwrap();
     assert!(seen.queue().await.unwrap().is_empty(), "not arrived yet");
     // The removal goes behind it, so whoever comes afterwards gets the lock.

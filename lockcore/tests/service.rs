@@ -290,6 +290,25 @@ fn a_service_outlives_the_runtime_it_was_opened_on() {
     drop((guard, locks));
 }
 
+/// As in a synchronous wrapper, whose runtime stands still between two calls.
+#[test]
+fn a_session_whose_opening_stands_still_is_opened_anew() {
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let server = Server::new(Some(GRANTED));
+    let first = runtime();
+    let (_locks, lock) = first.block_on(exclusive(&server));
+    drop(first);
+    let still = runtime();
+    let tried = still.block_on(lock.acquire_timeout(Duration::from_millis(1)));
+    assert_eq!(tried.unwrap_err().kind(), ErrorKind::Unreachable);
+    // The one that stands still has a permit.
+    server.doors().add_permits(1);
+    let other = runtime();
+    assert!(other.block_on(async { soon("it is granted", lock.acquire()).await }).unwrap().is_valid());
+    drop(still);
+}
+
 #[test]
 fn a_session_whose_opening_broke_off_is_opened_anew() {
     let runtime =

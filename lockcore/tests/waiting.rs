@@ -5,7 +5,11 @@ mod fixture;
 use std::time::Duration;
 
 use fixture::{GRANTED, LONG, Mood, PLACE, Server, exclusive, service, soon, warnings};
-use lockcore::{AcquireOptions, DistributedLock, DistributedLockExt, ErrorKind, LockService, Wait};
+use lockcore::queue::Standing;
+use lockcore::queue::attempt::{Attempt, End, Event, Failure, Next, Step};
+use lockcore::{
+    AcquireOptions, DistributedLock, DistributedLockExt, ErrorKind, LockService, Loss, Revision, Wait,
+};
 use tokio::time::{Instant, sleep};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -113,7 +117,7 @@ async fn timed(lock: &dyn DistributedLock, wait: Wait) -> (Option<ErrorKind>, Du
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_is_kept_to_the_end_and_the_server_is_named() {
-    for (requests, sessions) in [(true, false), (false, true), (true, true)] {
+    for (requests, sessions) in [(true, false), (false, true), (true, true), (false, false)] {
         let server = Server::new(Some(GRANTED));
         let (_locks, lock) = exclusive(&server).await;
         if sessions {
@@ -121,6 +125,8 @@ async fn a_limit_is_kept_to_the_end_and_the_server_is_named() {
             server.mood().refuses_sessions = Some(ErrorKind::Unreachable);
         }
         server.mood().fails = Some(ErrorKind::Unreachable).filter(|_| requests);
+        // Nor does an answer come to the removal at the end.
+        server.mood().silent = !requests && !sessions;
         let (kind, elapsed) = timed(&*lock, Wait::For(LIMIT)).await;
         assert_eq!(kind, Some(ErrorKind::Unreachable), "{requests} {sessions}");
         assert!((LIMIT..=LIMIT + SETTLED).contains(&elapsed), "{requests} {sessions}: {elapsed:?}");
@@ -169,6 +175,47 @@ async fn a_try_that_is_not_answered_ends_with_the_connect_timeout() {
         *server.mood() = Mood::default();
         soon("the entry goes", server.until_entries(0)).await;
     }
+}
+
+/// Its entry on the lost session may still be there.
+#[test]
+fn a_try_behind_nobody_but_itself_does_not_say_that_others_were_first() {
+    let waits = || Event::Stands(Standing::Waits { wake: vec!["other".into()], seen: Revision::default() });
+    let failed = || Event::Failed(Failure { retryable: true });
+    let mut attempt = Attempt::new(false, true);
+    attempt.begin();
+    assert_eq!(attempt.on(Event::Opened, None), Next::Do(Step::Enqueue));
+    assert_eq!(attempt.on(failed(), Some(Loss::Deadline)), Next::Do(Step::Pause));
+    assert_eq!(attempt.on(Event::Woken, None), Next::Do(Step::Open));
+    assert_eq!(attempt.on(Event::Opened, None), Next::Do(Step::Enqueue));
+    assert_eq!(attempt.on(waits(), None), Next::End(End::SessionLost(Loss::Deadline)));
+}
+
+/// The server is not asked ever more often, whatever it says.
+#[tokio::test(start_paused = true)]
+async fn trouble_that_goes_on_is_met_with_longer_pauses() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let _guard = lock.acquire().await.unwrap();
+    server.mood().breaks_watches = true;
+    assert!(lock.acquire_timeout(LONG).await.unwrap().is_none());
+    let seconds = LONG.as_secs();
+    assert!((seconds / 2..3 * seconds).contains(&server.lists()), "{} looks in an hour", server.lists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_opens_sessions_no_more_often_than_one() {
+    let server = Server::new(Some(GRANTED));
+    let locks = service(&server).await;
+    sleep(GRANTED).await;
+    server.mood().refuses_sessions = Some(ErrorKind::Unreachable);
+    let crowd = (0..200).map(|number| {
+        let lock = locks.exclusive(&number.to_string()).unwrap();
+        async move { lock.acquire_timeout(LONG).await.unwrap_err() }
+    });
+    futures::future::join_all(crowd).await;
+    let seconds = LONG.as_secs();
+    assert!((seconds / 3..3 * seconds).contains(&server.openings()), "{} in an hour", server.openings());
 }
 
 /// Neither that others were first, nor that nobody could be reached.

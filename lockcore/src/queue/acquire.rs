@@ -151,13 +151,16 @@ impl Run {
             (Step::Enqueue, Some(place)) => place.enqueue().await,
             (Step::Look, Some(place)) => place.look().await,
             (Step::Watch { wake, seen }, Some(place)) => {
-                place.ticket.watch(wake, seen).await.map(|()| Event::Woken)
+                let begun = Instant::now();
+                let watched = place.ticket.watch(wake, seen).await;
+                self.backoff.worked(begun.elapsed());
+                watched.map(|()| Event::Woken)
             }
         };
         match done {
             Ok(event) => {
                 if let Event::Stands(_) = event {
-                    (self.backoff, self.error) = (Backoff::default(), None);
+                    self.error = None;
                 }
                 event
             }
@@ -192,11 +195,7 @@ impl Run {
         let removed = self.remove().await;
         match end {
             End::NotInTime => Ok(None),
-            End::NotHeard => match (removed, &self.error) {
-                // It was in the queue, or only the time for the first answer was too short.
-                (Some(Removed::Now), _) | (Some(Removed::Absent), None) => Ok(None),
-                _ => Err(self.not_heard()),
-            },
+            End::NotHeard => self.not_heard(removed),
             End::SessionLost(loss) => Err(Error::lost(loss)),
             End::EntryRemoved => Err(Error::lost(Loss::Removed)),
             End::LimitMismatch { theirs } => {
@@ -213,21 +212,33 @@ impl Run {
         tokio::time::timeout_at(deadline, place.ticket.remove()).await.ok()?.ok()
     }
 
-    fn not_heard(self) -> Error {
-        let (waited, place) = (self.request.patience.start.elapsed(), self.sessions.place());
-        let message =
-            format!("{place} did not answer within {waited:.1?} about {:?}", self.request.lock.name);
-        let effect = self.place.map_or(Effect::None, |_| Effect::Unknown);
-        let unreachable = Error::new(ErrorKind::Unreachable, message).with_effect(effect);
-        match self.error {
-            Some(cause) if [ErrorKind::Unreachable, ErrorKind::SessionLost].contains(&cause.kind()) => {
-                unreachable.with_source(cause)
+    /// At the end of its time nothing was known of our entry. Whoever only tries has no time to ask then.
+    fn not_heard(self, removed: Option<Removed>) -> Result<Option<Grant>> {
+        let tries = !self.request.patience.waits;
+        match (removed, self.error) {
+            // It answers, but not as it should.
+            (Some(Removed::Absent), Some(error)) if !is_outage(&error) => Err(error),
+            (None, Some(error)) if tries && !is_outage(&error) => Err(error),
+            // It was in the queue, or only the time for the first answer was too short.
+            (Some(_), _) => Ok(None),
+            (None, last) => {
+                let (waited, server) = (self.request.patience.start.elapsed(), self.sessions.place());
+                let name = &self.request.lock.name;
+                let message = format!("{server} did not answer within {waited:.1?} about {name:?}");
+                let effect = self.place.map_or(Effect::None, |_| Effect::Unknown);
+                let unreachable = Error::new(ErrorKind::Unreachable, message).with_effect(effect);
+                Err(match last {
+                    Some(last) => unreachable.with_source(last),
+                    None => unreachable,
+                })
             }
-            // It did answer, with something else.
-            Some(cause) => cause,
-            None => unreachable,
         }
     }
+}
+
+/// Whether it tells that nobody could be asked.
+fn is_outage(error: &Error) -> bool {
+    [ErrorKind::Unreachable, ErrorKind::SessionLost].contains(&error.kind())
 }
 
 impl Place {

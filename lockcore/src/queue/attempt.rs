@@ -13,6 +13,8 @@ pub struct Attempt {
     requeues: bool,
     phase: Phase,
     residue: bool,
+    /// A session that was lost with an entry of ours, which may still be in the queue.
+    lost: Option<Loss>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,7 +110,7 @@ impl Attempt {
     /// An attempt that waits its turn (`patient`), or only takes what is free; and that goes to the end of the queue
     /// when its session is lost (`requeues`), or ends then.
     pub fn new(patient: bool, requeues: bool) -> Self {
-        Self { patient, requeues, phase: Phase::Opening, residue: false }
+        Self { patient, requeues, phase: Phase::Opening, residue: false, lost: None }
     }
 
     /// The first step.
@@ -157,7 +159,8 @@ impl Attempt {
         match standing {
             Standing::Holds => Next::Grant,
             Standing::Waits { wake, seen } if self.patient => Next::Do(Step::Watch { wake, seen }),
-            Standing::Waits { .. } => Next::End(End::NotInTime),
+            // Perhaps behind nobody but ourselves.
+            Standing::Waits { .. } => Next::End(self.lost.map_or(End::NotInTime, End::SessionLost)),
             Standing::LimitMismatch { theirs } => Next::End(End::LimitMismatch { theirs }),
             // Removed by somebody; but an enqueue whose outcome was unknown may still be under way.
             Standing::Absent => Next::End(End::EntryRemoved),
@@ -166,6 +169,7 @@ impl Attempt {
 
     /// The entry goes with its session. A pause comes first: a server may end each session as soon as it is opened.
     fn lost(&mut self, loss: Loss) -> Next {
+        self.lost = self.lost.or(self.residue.then_some(loss));
         self.residue = false;
         self.phase = Phase::Opening;
         match loss {

@@ -17,11 +17,23 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    const LONGEST: Duration = Duration::from_secs(1);
+    pub(super) const LONGEST: Duration = Duration::from_secs(1);
 
-    pub(super) async fn pause(&mut self) {
+    /// How long to wait now.
+    pub(super) fn next(&mut self) -> Duration {
         let pause = self.next.mul_f64(rand::rng().random_range(0.5..1.0));
         self.next = Self::LONGEST.min(self.next * 2);
-        tokio::time::sleep(pause).await;
+        pause
+    }
+
+    pub(super) async fn pause(&mut self) {
+        tokio::time::sleep(self.next()).await;
+    }
+
+    /// Something has worked for so long: longer than a pause is a new beginning.
+    pub(super) fn worked(&mut self, time: Duration) {
+        if time > self.next {
+            *self = Self::default();
+        }
     }
 }

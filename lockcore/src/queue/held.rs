@@ -87,9 +87,12 @@ impl HeldEntries {
 
     /// Tells the owner, unless it is giving the lock back.
     fn gone(&self, number: u64) {
-        if let Some(entry) = self.lock().entries.get(&number) {
-            tracing::warn!(name = %entry.lock.name, id = %entry.id, "entry of a held lock was removed");
-            entry.removed.send_replace(true);
+        let told = |entry: &HeldEntry| (entry.removed.clone(), entry.lock.name.clone(), entry.id.clone());
+        let entry = self.lock().entries.get(&number).map(told);
+        // Not while it is locked: whoever hears of it may drop a guard at once.
+        if let Some((removed, name, id)) = entry {
+            removed.send_replace(true);
+            tracing::warn!(%name, %id, "entry of a held lock was removed");
         }
     }
 }

@@ -20,12 +20,12 @@ use crate::session::Loss;
 /// A granted entry. Its ticket gives it back when it is dropped.
 #[derive(Debug)]
 pub(super) struct QueueHold {
+    /// Until the lock is given back; so it is dropped before the ticket.
+    registration: Option<Registration>,
     ticket: Ticket,
     token: FencingToken,
     loss_signal: LossSignal,
     removed: watch::Sender<bool>,
-    /// Until the lock is given back.
-    registration: Option<Registration>,
 }
 
 impl QueueHold {
@@ -34,7 +34,7 @@ impl QueueHold {
         let loss_signal = LossSignal::new(ticket.open.lease().clone(), receiver);
         let held = ticket.open.held();
         let registration = Some(held.register(ticket.lock.clone(), ticket.id.clone(), removed.clone()));
-        Self { ticket, token, loss_signal, removed, registration }
+        Self { registration, ticket, token, loss_signal, removed }
     }
 
     /// What it means that the entry was, or was not, there to be removed. `certain`: no earlier request of ours

@@ -13,6 +13,7 @@ use crate::capabilities::Capabilities;
 use crate::entry::LockKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{DistributedLock, LockKind};
+use crate::queue::backoff::Backoff;
 use crate::queue::lock::QueueLock;
 use crate::queue::open::OpenSession;
 use crate::service::LockService;
@@ -37,7 +38,7 @@ impl QueueLocks {
     /// When dropped, a session that was being opened ends by itself.
     pub async fn connect(backend: impl QueueBackend) -> Result<Self> {
         let first = Arc::new(OpenSession::new(backend.open_session().await?));
-        let state = Mutex::new(State { last: first, opening: None });
+        let state = Mutex::new(State { last: first, opening: None, pauses: Backoff::default() });
         let sessions = Sessions { backend: Arc::new(backend), state, closed: watch::Sender::new(false) };
         Ok(Self { sessions: Arc::new(sessions) })
     }
@@ -108,6 +109,8 @@ pub(super) struct Sessions {
 struct State {
     last: Arc<OpenSession>,
     opening: Option<Opening>,
+    /// Between attempts to open one that fail, however many need one.
+    pauses: Backoff,
 }
 
 /// Everybody who needs the next session waits for one attempt to open it.
@@ -144,9 +147,15 @@ impl Sessions {
             state.opening.get_or_insert_with(|| self.open()).clone()
         };
         let mut closed = self.closed.subscribe();
+        // It may run on a runtime that nobody drives any more, and whose clock stands still.
+        let longest = 2 * self.connect_timeout() + Backoff::LONGEST;
         tokio::select! {
-            opened = opening => opened,
+            opened = opening.clone() => opened,
             _ = closed.wait_for(|closed| *closed) => Err(Error::lost(Loss::Closed)),
+            () = tokio::time::sleep(longest) => {
+                self.lock().opening.take_if(|current| current.ptr_eq(&opening));
+                Err(broke_off())
+            }
         }
     }
 
@@ -156,20 +165,23 @@ impl Sessions {
         let sessions = self.clone();
         let opening = tokio::spawn(async move {
             let opened = sessions.backend.open_session().await;
+            if opened.as_ref().is_err_and(Error::is_retryable) {
+                let pause = sessions.lock().pauses.next();
+                tokio::time::sleep(pause).await;
+            }
             sessions.opened(opened.map(|session| Arc::new(OpenSession::new(session))))
         });
-        // Its runtime ended; the next who needs a session opens one on his own.
-        let ended = |error| {
-            let broke_off = Error::new(ErrorKind::Backend, "opening a session broke off");
-            broke_off.with_retryable(true).with_source(error)
-        };
-        opening.map(move |opened| opened.unwrap_or_else(|error| Err(ended(error)))).boxed().shared()
+        opening
+            .map(|opened| opened.unwrap_or_else(|error| Err(broke_off().with_source(error))))
+            .boxed()
+            .shared()
     }
 
     fn opened(&self, opened: Result<Arc<OpenSession>>) -> Result<Arc<OpenSession>> {
         let mut state = self.lock();
         state.opening = None;
         let open = opened?;
+        state.pauses = Backoff::default();
         if *self.closed.borrow() {
             open.lease().end(Loss::Closed);
             return Err(Error::lost(Loss::Closed));
@@ -177,4 +189,9 @@ impl Sessions {
         state.last = open.clone();
         Ok(open)
     }
+}
+
+/// Its runtime ended, or stands still; the next who needs a session opens one himself.
+fn broke_off() -> Error {
+    Error::new(ErrorKind::Backend, "opening a session broke off").with_retryable(true)
 }

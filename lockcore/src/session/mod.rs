@@ -27,7 +27,7 @@ pub enum SessionState {
 }
 
 /// Why something is no longer held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Loss {
     /// The server said that the session is over.
