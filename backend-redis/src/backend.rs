@@ -124,7 +124,7 @@ impl QueueBackend for Redis {
         match timeout(limit, self.open()).await {
             Ok(opened) => Ok(Arc::new(opened?)),
             Err(_) => {
-                let message = format!("Redis did not answer within {limit:?}");
+                let message = format!("session on {}: no answer within {limit:?}", self.options.topology);
                 Err(Error::new(ErrorKind::Unreachable, message).with_effect(Effect::None))
             }
         }

@@ -52,7 +52,7 @@ impl Connection {
                     Ok(connected) => connected.map_err(|source| {
                         error(source, &servers.told("connection")).with_effect(Effect::None)
                     }),
-                    Err(_) => Err(silent(&servers, "connection")),
+                    Err(_) => Err(servers.silent("connection").with_effect(Effect::None)),
                 }
             }
         };
@@ -143,12 +143,6 @@ async fn run<T: FromRedisValue>(link: &mut Link, call: &Call) -> RedisResult<T> 
         }
         answer => answer,
     }
-}
-
-/// The error of what was given up because nobody answered, and nothing was asked for.
-pub(crate) fn silent(servers: &Servers, operation: &'static str) -> Error {
-    let message = format!("{}: no answer in time", servers.told(operation));
-    Error::new(ErrorKind::Unreachable, message).with_effect(Effect::None)
 }
 
 impl fmt::Display for Purpose<'_> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use futures::future::select_ok;
-use lockcore::Result;
+use lockcore::{Error, Result};
 use redis::cluster::ClusterClient;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
@@ -54,6 +54,11 @@ impl Servers {
     /// What an error says of something that was asked of these servers.
     pub(crate) fn told(&self, purpose: impl fmt::Display) -> String {
         format!("{purpose} on {}", self.name)
+    }
+
+    /// The error of what was given up because nobody answered.
+    pub(crate) fn silent(&self, purpose: impl fmt::Display) -> Error {
+        Error::new(lockcore::ErrorKind::Unreachable, format!("{}: no answer in time", self.told(purpose)))
     }
 
     /// A new connection for requests, each of which may take as long as `patience`.

@@ -38,6 +38,7 @@ pub(crate) struct RedisSession {
 
 /// What a session shares with its tasks.
 pub(crate) struct Shared {
+    servers: Arc<Servers>,
     pub(crate) connection: Connection,
     /// On which entries are made that replicas have to confirm: a connection stands still meanwhile.
     replicated: Connection,
@@ -48,8 +49,6 @@ pub(crate) struct Shared {
     session_timeout: Duration,
     connect_timeout: Duration,
     wait_replicas: u32,
-    /// Whether the client library may repeat requests without our knowing.
-    in_cluster: bool,
     removals: AtomicU64,
 }
 
@@ -76,8 +75,8 @@ impl Shared {
     ) -> Self {
         Self {
             connection,
-            in_cluster: servers.are_cluster(),
-            replicated: Connection::new(servers, options.patience()),
+            replicated: Connection::new(servers.clone(), options.patience()),
+            servers,
             lease,
             entries: Entries::default(),
             id,
@@ -145,12 +144,12 @@ impl Shared {
     /// Whether the server has lost the whole session, and not only an entry of it. In a cluster no node can say that for all
     /// others; there it is so when the entry is gone with everything else of its lock.
     async fn is_gone(&self, with_its_lock: bool) -> Result<bool> {
-        if self.in_cluster { Ok(with_its_lock) } else { Ok(!self.mark(false).await?) }
+        if self.servers.are_cluster() { Ok(with_its_lock) } else { Ok(!self.mark(false).await?) }
     }
 
     /// Leaves the mark of the session.
     pub(crate) async fn begin(&self) -> Result<()> {
-        if self.in_cluster { Ok(()) } else { self.mark(true).await.map(drop) }
+        if self.servers.are_cluster() { Ok(()) } else { self.mark(true).await.map(drop) }
     }
 
     /// Makes the mark of the session, or renews it. Whether it is there.
@@ -195,7 +194,7 @@ impl Shared {
         let renewals = stream::iter(self.entries.to_renew()).map(|some| self.renew_some(some));
         let results: Vec<Result<Renewed>> = renewals.buffer_unordered(AT_ONCE).collect().await;
         let renewed: Vec<Renewed> = results.into_iter().collect::<Result<_>>()?;
-        if !self.in_cluster {
+        if !self.servers.are_cluster() {
             // What was made after the server lost everything is a new beginning.
             let lost_some = renewed.contains(&Renewed::ButNotAll);
             if !self.mark(!lost_some).await? {
@@ -229,7 +228,8 @@ impl Shared {
         let (ticket, unsure) = self.entries.leaving(id);
         let number = self.removals.fetch_add(1, Ordering::Relaxed);
         // After this long an entry that comes late is nobody's, and goes after as long again.
-        let tombstone = if unsure || self.in_cluster { milliseconds(self.session_timeout) } else { 0 };
+        let tombstone =
+            if unsure || self.servers.are_cluster() { milliseconds(self.session_timeout) } else { 0 };
         let mut call = self.call(&SCRIPTS.remove, lock);
         call.arg(id.as_str()).arg(ticket).arg(number).arg(tombstone);
         let removed = self.connection.run(Purpose { operation: "removal", lock: Some(lock) }, &call).await;
@@ -351,8 +351,8 @@ impl QueueSession for RedisSession {
     async fn close(&self) -> Result<()> {
         self.shared.lease.end(Loss::Closed);
         timeout(self.shared.connect_timeout, self.shared.remove_all()).await.unwrap_or_else(|_| {
-            let message = "Redis could not be told of the end of the session, whose entries will expire";
-            Err(Error::new(ErrorKind::Unreachable, message))
+            // Its entries will expire.
+            Err(self.shared.servers.silent("end of the session"))
         })
     }
 }

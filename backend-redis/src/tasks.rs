@@ -10,7 +10,7 @@ use redis::aio::PubSub;
 use redis::cmd;
 use tokio::time::{sleep, timeout};
 
-use crate::connection::{Connection, silent};
+use crate::connection::Connection;
 use crate::error::error;
 use crate::servers::Servers;
 use crate::session::Shared;
@@ -54,7 +54,7 @@ impl Subscription {
     pub(crate) async fn start(&self, connection: &Connection) -> Result<PubSub> {
         match timeout(self.patience, self.subscribe(connection)).await {
             Ok(subscribed) => subscribed,
-            Err(_) => Err(silent(&self.servers, SUBSCRIPTION)),
+            Err(_) => Err(self.servers.silent(SUBSCRIPTION).with_effect(Effect::None)),
         }
     }
 
@@ -71,7 +71,9 @@ impl Subscription {
                 pubsub.subscribe(&self.channel).await.map_err(failed)?;
                 self.say_something(connection).await?;
                 let heard = pubsub.on_message().next().await;
-                heard.map(|_| pubsub).ok_or_else(|| silent(&self.servers, SUBSCRIPTION))
+                heard
+                    .map(|_| pubsub)
+                    .ok_or_else(|| self.servers.silent(SUBSCRIPTION).with_effect(Effect::None))
             })
         });
         select_ok(attempts).await.map(|(pubsub, _)| pubsub)
