@@ -31,7 +31,7 @@
 //! | `-<ticket>` | `<id> <kind> <weight> <limit> <lease> <session> <label>` | the entries: these are the queue |
 //! | `<ticket>` | `<id>` | finds the entry; without it the entry counts as removed: `ZREM <key> <id>` is how to do that by hand |
 //! | a time in ms | `<id> <ticket> <weight> <lease> <session>` | when the entry dies, by the server's clock, unless it is renewed |
-//! | a time in ms | `-<id>`, `-<id> <request>` | keeps a removed id from coming back, for one session timeout |
+//! | a time in ms | `-<id>` | keeps a removed id from coming back, for one session timeout |
 //! | a number | `#last` | the last ticket; tickets are also the tokens |
 //! | a number | `#held`, `#used` | the ticket of the last holder, and what all holders weigh; lost, they are counted again |
 //!
@@ -53,6 +53,7 @@ mod error;
 mod layout;
 mod link;
 mod options;
+mod redirects;
 mod scripts;
 mod servers;
 mod session;

@@ -1,6 +1,7 @@
 //! The servers, whatever their topology: how to get a connection to the one that serves.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::select_ok;
@@ -19,9 +20,7 @@ use rustls as _;
 use crate::error::error;
 use crate::link::Link;
 use crate::options::{Credentials, RedisOptions, Tls, Topology};
-
-/// How often the cluster's client library repeats a request by itself, which our scripts allow.
-const CLUSTER_RETRIES: u32 = 3;
+use crate::redirects::Redirects;
 
 /// The servers, and what they are called in errors.
 pub(crate) struct Servers {
@@ -70,7 +69,10 @@ impl Servers {
         let client = match &self.access {
             Access::Single(client) => (**client).clone(),
             Access::Sentinel { sentinels, master, options } => find(sentinels, master, options).await?,
-            Access::Cluster { client, .. } => return client.get_async_connection().await.map(Link::Cluster),
+            Access::Cluster { client, options, .. } => {
+                let redirects = Arc::new(Redirects::new((**options).clone(), config));
+                return Ok(Link::Cluster(client.get_async_connection().await?, redirects));
+            }
         };
         client.get_multiplexed_async_connection_with_config(&config).await.map(Link::One)
     }
@@ -90,7 +92,7 @@ impl Servers {
         }
     }
 
-    /// Whether they are a cluster: then requests may be repeated without our knowing.
+    /// Whether they are a cluster.
     pub(crate) fn are_cluster(&self) -> bool {
         matches!(self.access, Access::Cluster { .. })
     }
@@ -119,7 +121,7 @@ fn under_sentinels(sentinels: &[String], master: &str, options: &RedisOptions) -
     Ok(Access::Sentinel { sentinels, master, options: Box::new(options.clone()) })
 }
 
-fn client(server: &str, options: &RedisOptions) -> RedisResult<Client> {
+pub(crate) fn client(server: &str, options: &RedisOptions) -> RedisResult<Client> {
     let info = info(server, options)?;
     match &options.tls {
         Some(tls) => Client::build_with_tls(info, certificates(tls)),
@@ -151,9 +153,8 @@ fn sentinel(server: &str, master: &str, options: &RedisOptions) -> RedisResult<S
 fn cluster(seeds: &[String], options: &RedisOptions) -> RedisResult<Access> {
     let infos = seeds.iter().map(|server| info(server, options)).collect::<RedisResult<Vec<_>>>()?;
     let mut builder = ClusterClient::builder(infos)
-        .retries(CLUSTER_RETRIES)
-        .max_retry_wait(100)
-        .min_retry_wait(10)
+        // Nothing is sent twice without our knowing.
+        .retries(0)
         .connection_timeout(options.patience())
         .response_timeout(options.patience())
         .tcp_settings(tcp_settings(options));

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -49,7 +48,6 @@ pub(crate) struct Shared {
     session_timeout: Duration,
     connect_timeout: Duration,
     wait_replicas: u32,
-    removals: AtomicU64,
 }
 
 /// What a script shows of an entry: its ticket (0 if it is not there, -1 if nothing of its lock is), what the holders that are
@@ -84,7 +82,6 @@ impl Shared {
             session_timeout: options.session_timeout,
             connect_timeout: options.connect_timeout,
             wait_replicas: options.wait_replicas,
-            removals: AtomicU64::default(),
         }
     }
 
@@ -226,12 +223,10 @@ impl Shared {
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
         let (ticket, unsure) = self.entries.leaving(id);
-        let number = self.removals.fetch_add(1, Ordering::Relaxed);
         // After this long an entry that comes late is nobody's, and goes after as long again.
-        let tombstone =
-            if unsure || self.servers.are_cluster() { milliseconds(self.session_timeout) } else { 0 };
+        let tombstone = if unsure { milliseconds(self.session_timeout) } else { 0 };
         let mut call = self.call(&SCRIPTS.remove, lock);
-        call.arg(id.as_str()).arg(ticket).arg(number).arg(tombstone);
+        call.arg(id.as_str()).arg(ticket).arg(tombstone);
         let removed = self.connection.run(Purpose { operation: "removal", lock: Some(lock) }, &call).await;
         let there = match removed {
             Err(error) if is_overwritten(&error) => false,

@@ -5,7 +5,7 @@
 --   -ticket          <id> <kind> <weight> <limit> <lease> <session> <label>   the record of an entry: these are the queue
 --   ticket           <id>                                                     finds the record; without it the entry is gone
 --   deadline, in ms  <id> <ticket> <weight> <lease> <session>                 until when the entry lives
---   deadline, in ms  -<id> and -<id> <request>                                tombstones
+--   deadline, in ms  -<id>                                                    a tombstone
 --                    #last, #held, #used                                      the last ticket, that of the last holder, the
 --                                                                             weight of all holders
 --
