@@ -27,7 +27,7 @@ use crate::servers::Servers;
 const AT_ONCE: usize = 64;
 
 /// How many entries one script lists.
-const PAGE: usize = 1000;
+const PAGE: usize = 256;
 
 /// A session with Redis, which knows nothing of it but a mark: it is the entries that are renewed.
 #[derive(Debug)]

@@ -215,3 +215,33 @@ async fn many_deaths_cost_little_each() {
     // One for each, a few for the script.
     assert!((300..330).contains(&cost), "{cost}");
 }
+
+/// Waits its turn, as the core does.
+async fn wait(session: Session, entry: Entry) {
+    let lock = key(entry.kind.family());
+    while let Standing::Waits { wake, seen } = session.look(&lock, &entry.id).await.unwrap() {
+        session.watch(&lock, &wake, seen).await.unwrap();
+    }
+}
+
+/// One script neither lets in nor removes more entries than a batch; the rest follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_a_batch_of_entries_come_in_and_go() {
+    let bed = Bed::new().await;
+    let options = RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES);
+    let (session, dying) = (open(options.clone()).await, open(options).await);
+    let readers: Vec<Entry> = (0..1000).map(|_| entry(EntryKind::Shared)).collect();
+    let (first, last) = (entry(EntryKind::Exclusive), entry(EntryKind::Exclusive));
+    enqueue(&session, &first).await;
+    for reader in &readers {
+        enqueue(&dying, reader).await;
+    }
+    enqueue(&session, &last).await;
+    let waiting: Vec<_> =
+        readers.iter().map(|reader| tokio::spawn(wait(dying.clone(), reader.clone()))).collect();
+    session.remove(&lock(), &first.id).await.unwrap();
+    within("all readers are let in", futures::future::join_all(waiting)).await;
+    let ids: Vec<_> = readers.iter().map(|reader| &reader.id).collect();
+    bed.die(QUEUE, &ids).await;
+    within("all of them have died", wait(session.clone(), last)).await;
+}

@@ -11,7 +11,8 @@
 --
 -- Tickets are microseconds below 2^53. Numbers that are passed to a command are exact, in strings only with '%.0f'.
 local key, channels, session = KEYS[1], ARGV[1], ARGV[2]
-local UNBOUNDED, DAY, BATCH = 2 ^ 32 - 1, 24 * 60 * 60 * 1000, 1000
+-- No script works on more than a batch of entries: the server does nothing else meanwhile.
+local UNBOUNDED, DAY, BATCH = 2 ^ 32 - 1, 24 * 60 * 60 * 1000, 256
 -- All deadlines lie between these, no weight and no ticket does.
 local FIRST, LAST = 2 ^ 33, 10 ^ 14
 
@@ -207,14 +208,14 @@ local function seen_by_waiter(entry, ahead)
   local front = nearest(beyond(-held), '-inf', 'REV', 'LIMIT', 0, 1, 'WITHSCORES')
   if front.ticket == entry.ticket then
     mend_deadlines(entry.lease)
-    return { entry.ticket, used - ahead.weight, earliest() - now, { ahead.record, ahead.ticket } }
+    return { entry.ticket, used - ahead.weight, math.max(0, earliest() - now), { ahead.record, ahead.ticket } }
   end
   local rows = { front.record, front.ticket }
   if ahead.ticket ~= front.ticket then
     rows[3] = ahead.record
     rows[4] = ahead.ticket
   end
-  return { entry.ticket, used, deadline(ahead) - now, rows }
+  return { entry.ticket, used, math.max(0, deadline(ahead) - now), rows }
 end
 
 -- What is shown of an entry: { its ticket, the weight of the holders that are not shown, milliseconds until somebody ahead may be dead or -1,
