@@ -202,3 +202,41 @@ impl Entries {
         self.lock().entries.iter().map(|(id, own)| (own.lock.clone(), id.clone())).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lockcore::{Family, LockName};
+
+    use super::*;
+
+    fn asked(entries: &Entries) -> (LockKey, Entry, u32) {
+        let lock = LockKey { family: Family::Lock, name: LockName::new("l").unwrap() };
+        let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
+        let missed = entries.asking(&lock, &entry);
+        (lock, entry, missed)
+    }
+
+    /// The server may have counted the life of the entry from before the round that went on without it.
+    #[test]
+    fn an_answer_from_before_a_missed_renewal_does_not_count() {
+        let entries = Entries::default();
+        let (lock, entry, missed) = asked(&entries);
+        let unmade = [(entry.id.clone(), 0)];
+        assert!(entries.go_on_without(&unmade));
+        assert!(!entries.made(&entry.id, 7, missed));
+        let missed = entries.asking(&lock, &entry);
+        assert!(entries.made(&entry.id, 7, missed));
+        assert!(!entries.go_on_without(&unmade), "it is there now");
+    }
+
+    #[test]
+    fn nobody_sleeps_twice_on_one_look() {
+        let entries = Entries::default();
+        let (_, entry, _) = asked(&entries);
+        for _ in 0..2 {
+            let seen = entries.saw(&entry.id, None);
+            assert!(entries.sleeper(&[], seen).is_some());
+            assert!(entries.sleeper(&[], seen).is_none());
+        }
+    }
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use backend_redis::RedisOptions;
 use bed::*;
 use lockcore::queue::Standing;
-use lockcore::{Effect, EntryKind, ErrorKind, Revision};
+use lockcore::{Effect, Entry, EntryKind, ErrorKind, Revision};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_exact_up_to_the_last() {
@@ -94,13 +94,25 @@ async fn a_clock_that_is_set_back_makes_nobody_immortal() {
         for life in bed.lives(&queue, &held.each_ref().map(|entry| &entry.id)).await {
             bed.cli(&["zadd", &queue, &year_ahead, &life]).await;
         }
-        // Whoever waits looks, each for those ahead.
-        holders.look(&key, &held[2].id).await.unwrap();
-        holders.look(&key, &held[1].id).await.unwrap();
-        waits.look(&key, &next.id).await.unwrap();
-        for life in bed.lives(&queue, &held.each_ref().map(|entry| &entry.id)).await {
+        // A waiter looks at who is directly ahead, the first one at all whom it waits for.
+        let year_later = async |entry: &Entry| {
+            let life = bed.lives(&queue, &[&entry.id]).await.remove(0);
             let deadline: u128 = bed.cli(&["zscore", &queue, &life]).await.parse().unwrap();
-            assert!(deadline <= (now() + MINUTES).as_millis(), "{kind} {life} until {deadline}");
+            deadline > (now() + MINUTES).as_millis()
+        };
+        if kind == EntryKind::Exclusive {
+            for (looks, ahead) in [(&next, &held[2]), (&held[2], &held[1])] {
+                assert!(year_later(ahead).await);
+                let session = if looks == &next { &waits } else { &holders };
+                session.look(&key, &looks.id).await.unwrap();
+                assert!(!year_later(ahead).await);
+            }
+            holders.look(&key, &held[1].id).await.unwrap();
+        } else {
+            waits.look(&key, &next.id).await.unwrap();
+        }
+        for entry in &held {
+            assert!(!year_later(entry).await, "{kind}");
         }
         for session in [holders, waits] {
             session.close().await.unwrap();
@@ -123,6 +135,22 @@ async fn dead_entries_go_wherever_they_stand() {
     // Its owner is told, by a message, that it is not there any more.
     within("the news", session.watch(&lock(), &[entries[0].id.clone()], Revision::default())).await.unwrap();
     assert_eq!(session.look(&lock(), &entries[0].id).await.unwrap(), Standing::Absent);
+}
+
+/// A waiter that was removed by hand is in nobody's way, even if its owner does not notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_who_was_removed_by_hand() {
+    let bed = Bed::new().await;
+    let options = RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES);
+    let (session, unaware) = (open(options.clone()).await, open(options).await);
+    let [first, removed, next] = [EntryKind::Exclusive; 3].map(entry);
+    enqueue(&session, &first).await;
+    enqueue(&unaware, &removed).await;
+    enqueue(&session, &next).await;
+    bed.cli(&["zrem", QUEUE, removed.id.as_str()]).await;
+    session.remove(&lock(), &first.id).await.unwrap();
+    assert_eq!(session.look(&lock(), &next.id).await.unwrap(), Standing::Holds);
+    assert_eq!(unaware.look(&lock(), &removed.id).await.unwrap(), Standing::Absent);
 }
 
 #[tokio::test(flavor = "multi_thread")]
