@@ -14,12 +14,14 @@ use redis::{Cmd, cmd};
 use tokio::time::timeout;
 
 use crate::connection::Connection;
-use crate::error::error;
 use crate::layout::Layout;
 use crate::options::{RedisOptions, Topology, invalid};
 use crate::servers::Servers;
 use crate::session::{RedisSession, Shared};
 use crate::tasks::{self, Subscription};
+
+/// What the requests that open a session are called in errors.
+const OPENING: &str = "session";
 
 /// The schemes of URLs that mean Redis.
 pub const SCHEMES: [&str; 4] = ["redis", "rediss", "redis+sentinel", "redis+cluster"];
@@ -52,29 +54,23 @@ impl Redis {
         let (options, id) = (&self.options, EntryId::random());
         let patience = options.patience();
         let servers = Arc::new(Servers::new(options)?);
-        let channel = format!("{}{id}", Layout::new(&options.prefix).channels());
+        let channel = format!("{}{id}", Layout::new(&options.prefix).sessions());
         let subscription = Subscription { servers: servers.clone(), channel, patience };
-        let (link, pubsub) = futures::future::try_join(
-            async {
-                servers.connect(patience).await.map_err(|source| error(source).with_effect(Effect::None))
-            },
-            subscription.start(),
-        )
-        .await?;
-        let repeats = servers.repeats();
-        let connection = Connection::new(servers, link, patience);
+        let connection = Connection::new(servers.clone(), patience);
         let sent = Clock::Boot.now();
-        connection.ask_any::<String>(cmd("PING")).await?;
-        self.check(&connection).await?;
+        connection.ask_any::<String>(OPENING, cmd("PING")).await?;
+        let (pubsub, ()) =
+            futures::future::try_join(subscription.start(&connection), self.check(&connection)).await?;
         let lease = Lease::new(Clock::Boot, Some(options.session_timeout), sent);
-        let shared = Arc::new(Shared::new(id, connection, lease, repeats, options));
+        let shared = Arc::new(Shared::new(id, connection, servers, lease, options));
+        shared.begin().await?;
         tasks::start(shared.clone(), subscription, pubsub);
         Ok(RedisSession::new(shared))
     }
 
     /// Refuses a server that cannot serve, and warns of one that may lose locks, as far as it lets us see that.
     async fn check(&self, connection: &Connection) -> Result<()> {
-        let told = connection.ask_any::<String>(info("server")).await.unwrap_or_default();
+        let told = connection.ask_any::<String>(OPENING, info("server")).await.unwrap_or_default();
         let told = |name| value(&told, name);
         let major = told("redis_version:").and_then(|version| version.split('.').next()?.parse::<u32>().ok());
         if major.is_some_and(|major| major < 7) {
@@ -89,14 +85,15 @@ impl Redis {
     }
 
     async fn warn(&self, connection: &Connection) {
-        let memory = connection.ask_any::<String>(info("memory")).await.unwrap_or_default();
+        let memory = connection.ask_any::<String>(OPENING, info("memory")).await.unwrap_or_default();
         if let Some(policy) = value(&memory, "maxmemory_policy:").filter(|policy| *policy != "noeviction") {
             tracing::warn!(
                 policy,
                 "Redis may evict locks when its memory is full: use maxmemory-policy noeviction"
             );
         }
-        let persistence = connection.ask_any::<String>(info("persistence")).await.unwrap_or_default();
+        let persistence =
+            connection.ask_any::<String>(OPENING, info("persistence")).await.unwrap_or_default();
         if value(&persistence, "aof_enabled:") == Some("0") {
             tracing::warn!("Redis forgets locks when it restarts: use appendonly yes");
         }

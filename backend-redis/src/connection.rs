@@ -1,41 +1,19 @@
-//! The connection of a session: made anew when it is in trouble, and the scripts that run over it.
+//! The connection of a session: made anew when it is in trouble, and the requests that go over it.
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use lockcore::{Effect, Error, ErrorKind, Result};
-use redis::{Cmd, FromRedisValue, RedisResult, Script, ScriptInvocation, from_redis_value};
+use lockcore::{Effect, Error, ErrorKind, LockKey, Result};
+use redis::{Cmd, FromRedisValue, RedisResult, ServerErrorKind, from_redis_value};
 use tokio::time::timeout;
 
 use crate::error::{error, needs_reconnect};
 use crate::link::Link;
+use crate::scripts::Call;
 use crate::servers::Servers;
-
-/// The scripts. Each is idempotent in the id of the entry, and Redis either refuses it or executes all of it.
-pub(crate) struct Scripts {
-    pub(crate) enqueue: Script,
-    pub(crate) look: Script,
-    pub(crate) list: Script,
-    pub(crate) renew: Script,
-    pub(crate) remove: Script,
-}
-
-macro_rules! script {
-    ($flags:literal, $file:literal) => {
-        Script::new(concat!("#!lua", $flags, "\n", include_str!("scripts/queue.lua"), include_str!($file)))
-    };
-}
-
-/// Only what needs more memory is refused when there is none: to renew and to release must always be possible.
-pub(crate) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
-    enqueue: script!("", "scripts/enqueue.lua"),
-    look: script!(" flags=allow-oom", "scripts/look.lua"),
-    list: script!(" flags=allow-oom", "scripts/list.lua"),
-    renew: script!(" flags=allow-oom", "scripts/renew.lua"),
-    remove: script!(" flags=allow-oom", "scripts/remove.lua"),
-});
 
 /// One attempt to connect, and all who wait for it.
 type Connecting = Shared<BoxFuture<'static, Result<Link>>>;
@@ -48,10 +26,17 @@ pub(crate) struct Connection {
     current: Mutex<Option<Connecting>>,
 }
 
+/// What a request is for: errors name it.
+#[derive(Clone, Copy)]
+pub(crate) struct Purpose<'a> {
+    pub(crate) operation: &'static str,
+    pub(crate) lock: Option<&'a LockKey>,
+}
+
 impl Connection {
-    pub(crate) fn new(servers: Arc<Servers>, link: Link, patience: Duration) -> Self {
-        let connected = futures::future::ready(Ok(link)).boxed().shared();
-        Self { servers, patience, current: Mutex::new(Some(connected)) }
+    /// A connection that the first request makes.
+    pub(crate) fn new(servers: Arc<Servers>, patience: Duration) -> Self {
+        Self { servers, patience, current: Mutex::default() }
     }
 
     fn current(&self) -> MutexGuard<'_, Option<Connecting>> {
@@ -64,9 +49,10 @@ impl Connection {
             let (servers, patience) = (self.servers.clone(), self.patience);
             async move {
                 match timeout(patience, servers.connect(patience)).await {
-                    Ok(connected) => connected.map_err(|source| error(source).with_effect(Effect::None)),
-                    Err(_) => Err(Error::new(ErrorKind::Unreachable, "Redis does not accept connections")
-                        .with_effect(Effect::None)),
+                    Ok(connected) => connected.map_err(|source| {
+                        error(source, &servers.told("connection")).with_effect(Effect::None)
+                    }),
+                    Err(_) => Err(servers.silent("connection").with_effect(Effect::None)),
                 }
             }
         };
@@ -81,7 +67,11 @@ impl Connection {
     }
 
     /// The answer to a request. Trouble is not for this request to mend, but for the next.
-    async fn request<T>(&self, request: impl AsyncFnOnce(Link) -> RedisResult<T>) -> Result<T> {
+    async fn request<T>(
+        &self,
+        purpose: Purpose<'_>,
+        request: impl AsyncFnOnce(Link) -> RedisResult<T>,
+    ) -> Result<T> {
         let connecting = self.connecting();
         let link = connecting.clone().await.inspect_err(|_| self.give_up(&connecting))?;
         match request(link).await {
@@ -90,46 +80,77 @@ impl Connection {
                 if needs_reconnect(&source) {
                     self.give_up(&connecting);
                 }
-                Err(error(source))
+                Err(error(source, &self.servers.told(purpose)))
             }
         }
     }
 
     /// Runs a script.
-    pub(crate) async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T> {
-        self.request(async |mut link| call.invoke_async(&mut link).await).await
+    pub(crate) async fn run<T: FromRedisValue>(&self, purpose: Purpose<'_>, call: &Call) -> Result<T> {
+        self.request(purpose, async |mut link| run(&mut link, call).await).await
     }
 
     /// Runs a script, then waits until so many replicas confirm what it wrote.
     pub(crate) async fn run_replicated<T: FromRedisValue>(
         &self,
-        call: &ScriptInvocation<'_>,
+        purpose: Purpose<'_>,
+        call: &Call,
         key: &str,
         replicas: u32,
     ) -> Result<T> {
         let limit = self.patience / 2;
         let run = async |mut link: Link| {
-            let answer = call.invoke_async(&mut link).await?;
+            let answer = run(&mut link, call).await?;
             let confirmed: u32 = link.wait(key, replicas, limit).await?;
             Ok((answer, confirmed))
         };
-        match self.request(run).await? {
+        match self.request(purpose, run).await? {
             (answer, confirmed) if confirmed >= replicas => Ok(answer),
             (_, confirmed) => {
-                let message = format!("{confirmed} of {replicas} replicas confirmed the entry in {limit:?}");
+                let told = self.servers.told(purpose);
+                let message = format!("{told}: {confirmed} of {replicas} replicas confirmed it in {limit:?}");
                 Err(Error::new(ErrorKind::Unreachable, message))
             }
         }
     }
 
     /// What any server answers to a command without a key.
-    pub(crate) async fn ask_any<T: FromRedisValue>(&self, command: Cmd) -> Result<T> {
+    pub(crate) async fn ask_any<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        command: Cmd,
+    ) -> Result<T> {
         let ask = async |mut link: Link| Ok(from_redis_value(link.ask_any(command).await?)?);
-        self.request(ask).await
+        self.request(Purpose { operation, lock: None }, ask).await
     }
 
-    /// All keys that match, on all masters.
+    /// What the server of this key answers.
+    pub(crate) async fn ask<T: FromRedisValue>(&self, purpose: Purpose<'_>, command: &Cmd) -> Result<T> {
+        self.request(purpose, async |mut link| command.query_async(&mut link).await).await
+    }
+
+    /// All sorted sets whose keys match, on all masters.
     pub(crate) async fn scan(&self, pattern: &str) -> Result<Vec<String>> {
-        self.request(async |mut link| link.scan(pattern).await).await
+        let purpose = Purpose { operation: "scan", lock: None };
+        self.request(purpose, async |mut link| link.scan(pattern).await).await
+    }
+}
+
+async fn run<T: FromRedisValue>(link: &mut Link, call: &Call) -> RedisResult<T> {
+    match call.by_hash().query_async(link).await {
+        Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
+            call.by_text().query_async(link).await
+        }
+        answer => answer,
+    }
+}
+
+impl fmt::Display for Purpose<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.operation)?;
+        match self.lock {
+            Some(LockKey { family, name }) => write!(f, " of the {family} {:?}", name.as_str()),
+            None => Ok(()),
+        }
     }
 }

@@ -3,8 +3,9 @@
 use lockcore::{Effect, Error, ErrorKind};
 use redis::{ErrorKind as ClientErrorKind, RedisError, ServerErrorKind};
 
-/// The one table of errors. What is not sure to have changed nothing has an unknown effect.
-pub(crate) fn error(source: RedisError) -> Error {
+/// The one table of errors. What is not sure to have changed nothing has an unknown effect. `told` says what was asked for,
+/// and of whom.
+pub(crate) fn error(source: RedisError, told: &str) -> Error {
     use ClientErrorKind as C;
     use ServerErrorKind as S;
     let (kind, effect, retryable, message) = match source.kind() {
@@ -32,10 +33,13 @@ pub(crate) fn error(source: RedisError) -> Error {
         C::Extension => by_code(source.code().unwrap_or_default()),
         _ => (ErrorKind::Backend, Effect::Unknown, false, "Redis reported an error"),
     };
-    Error::new(kind, message).with_effect(effect).with_retryable(retryable).with_source(source)
+    Error::new(kind, format!("{told}: {message}"))
+        .with_effect(effect)
+        .with_retryable(retryable)
+        .with_source(source)
 }
 
-/// Errors that the client library does not know by name. All of these are said before anything is executed; the
+/// Errors that the client library does not know by name. All of these are said before anything is executed, the
 /// last three by our own scripts.
 fn by_code(code: &str) -> (ErrorKind, Effect, bool, &'static str) {
     match code {
@@ -45,6 +49,7 @@ fn by_code(code: &str) -> (ErrorKind, Effect, bool, &'static str) {
         "BUSY" | "MISCONF" | "NOREPLICAS" => {
             (ErrorKind::Unreachable, Effect::None, true, "Redis cannot serve this now")
         }
+        "WRONGTYPE" => (ErrorKind::Backend, Effect::None, false, "the key of the lock holds something else"),
         "OOM" => (ErrorKind::Backend, Effect::None, false, "Redis has no memory for another entry"),
         "REMOVED" => {
             (ErrorKind::EntryRemoved, Effect::None, false, "the entry was removed before it was made")
@@ -69,10 +74,19 @@ pub(crate) fn needs_reconnect(source: &RedisError) -> bool {
     ) || source.code() == Some("NOAUTH")
 }
 
-/// Something in a queue that we cannot have put there.
-pub(crate) fn unreadable(id: &str) -> Error {
-    Error::new(ErrorKind::Backend, format!("the entry {id:?} in Redis has no record that can be read"))
-        .with_effect(Effect::None)
+/// Whether the server answered, and will not do this however often it is asked.
+pub(crate) fn is_refusal(error: &Error) -> bool {
+    let no_permission = || said(error).is_some_and(|said| said.kind() == ServerErrorKind::NoPerm.into());
+    !error.is_retryable() && (error.kind() == ErrorKind::Backend || no_permission())
+}
+
+/// Whether the key is not that of a lock any more: then none of its entries is there.
+pub(crate) fn is_overwritten(error: &Error) -> bool {
+    said(error).is_some_and(|said| said.code() == Some("WRONGTYPE"))
+}
+
+fn said(error: &Error) -> Option<&RedisError> {
+    std::error::Error::source(error)?.downcast_ref()
 }
 
 #[cfg(test)]
@@ -126,12 +140,13 @@ mod tests {
             (said("EXHAUSTED tokens"), Backend, Nothing, false, false),
             (made(ClientErrorKind::Parse), Backend, Unknown, true, true),
             (said("ERR something else"), Backend, Unknown, false, false),
-            (said("WRONGTYPE Operation against a key"), Backend, Unknown, false, false),
+            (said("WRONGTYPE Operation against a key"), Backend, Nothing, false, false),
             (made(ClientErrorKind::UnexpectedReturnType), Backend, Unknown, false, false),
         ] {
             assert_eq!(needs_reconnect(&source), reconnect, "{source}");
             let text = source.to_string();
-            let mapped = error(source);
+            let mapped = error(source, "removal of the lock \"l\" on h:1");
+            assert!(mapped.to_string().starts_with("removal of the lock \"l\" on h:1: "), "{mapped}");
             assert_eq!((mapped.kind(), mapped.effect()), (kind, effect), "{text}");
             assert_eq!(mapped.is_retryable(), retryable, "{text}");
             assert_eq!(mapped.source().map(ToString::to_string), Some(text));

@@ -23,24 +23,28 @@
 //!
 //! # Layout
 //!
-//! For each lock, all in one hash slot:
+//! A lock is one key, `<prefix>{<family>:<name>}:queue`, a sorted set: no part of a lock can be lost without the rest, and a script
+//! runs wherever the key is, also while a cluster moves it. What stands in it is told apart by its score:
 //!
-//! | key | type | what |
+//! | score | member | what |
 //! |---|---|---|
-//! | `<prefix>{<family>:<name>}:queue` | sorted set | ids of all entries by ticket, which is also the token |
-//! | `…:exclusive` | sorted set | those of exclusive entries |
-//! | `…:deadlines` | sorted set | the same ids by the server's time at which they die |
-//! | `…:entries` | hash | from id to `<kind> <weight> <limit> <session> <label>` |
-//! | `…:token` | string | the last ticket; stays for a day after the last use |
-//! | `…:gone:<id>` | string | keeps a removed id from coming back; stays for one session timeout |
+//! | `-<ticket>` | `<id> <kind> <weight> <limit> <lease> <session> <label>` | the entries: these are the queue |
+//! | `<ticket>` | `<id>` | finds the entry; without it the entry counts as removed: `ZREM <key> <id>` is how to do that by hand |
+//! | a time in ms | `<id> <ticket> <weight> <lease> <session>` | when the entry dies, by the server's clock, unless it is renewed |
+//! | a time in ms | `-<id>` | keeps a removed id from coming back, for one session timeout |
+//! | a number | `#last` | the last ticket; tickets are also the tokens |
+//! | a number | `#held`, `#used` | the ticket of the last holder, and what all holders weigh; lost, they are counted again |
+//!
+//! The key expires a day after its last use, or after its last ticket if that is later because the clock was set back. `<prefix>session:<id>`
+//! is a key that marks a session, and a channel on which it is told whose turn it is; there is no mark in a cluster.
 //!
 //! What a user of it needs: `~<prefix>* &<prefix>* +@read +@write +@scripting +@pubsub +time +ping +info`, with
 //! `wait_replicas` also `+wait`, in a cluster also `+cluster`.
 //!
 //! # Cost
 //!
-//! Each operation is one script of O(log n), and in the case of a semaphore O(limit) as well. A release wakes those whom
-//! it lets in.
+//! Each operation is one script of O(log n), whatever the kind, and O(1) for each entry that dies or is let in meanwhile. A release wakes
+//! those whom it lets in.
 
 mod backend;
 mod connection;
@@ -49,6 +53,8 @@ mod error;
 mod layout;
 mod link;
 mod options;
+mod redirects;
+mod scripts;
 mod servers;
 mod session;
 mod tasks;

@@ -1,17 +1,21 @@
 //! One connection for requests, to one server or to all masters of a cluster.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value, cmd, from_redis_value};
 
+use crate::redirects::Redirects;
+
 /// A connection. Clones share it.
 #[derive(Clone)]
 pub(crate) enum Link {
     One(MultiplexedConnection),
-    Cluster(ClusterConnection),
+    Cluster(ClusterConnection, Arc<Redirects>),
 }
 
 /// What one node answers to a `SCAN`: where to go on, 0 for nowhere, and keys.
@@ -21,7 +25,7 @@ impl Link {
     async fn send(&mut self, command: Cmd, routing: SingleNodeRoutingInfo) -> RedisResult<Value> {
         match self {
             Link::One(link) => link.send_packed_command(&command).await?,
-            Link::Cluster(link) => link.route_command(command, RoutingInfo::SingleNode(routing)).await?,
+            Link::Cluster(link, _) => link.route_command(command, RoutingInfo::SingleNode(routing)).await?,
         }
         .extract_error()
     }
@@ -56,7 +60,7 @@ impl Link {
     }
 
     async fn first_batches(&mut self, pattern: &str) -> RedisResult<Vec<(SingleNodeRoutingInfo, Batch)>> {
-        let Link::Cluster(link) = self else {
+        let Link::Cluster(link, _) = self else {
             let answer = self.ask_any(scan(0, pattern)).await?;
             return Ok(vec![(SingleNodeRoutingInfo::RandomPrimary, from_redis_value(answer)?)]);
         };
@@ -82,7 +86,11 @@ impl ConnectionLike for Link {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
             Link::One(link) => link.req_packed_command(cmd),
-            Link::Cluster(link) => link.req_packed_command(cmd),
+            Link::Cluster(link, redirects) => async move {
+                let answer = link.req_packed_command(cmd).await;
+                redirects.follow(cmd, answer).await
+            }
+            .boxed(),
         }
     }
 
@@ -94,14 +102,14 @@ impl ConnectionLike for Link {
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
             Link::One(link) => link.req_packed_commands(pipeline, offset, count),
-            Link::Cluster(link) => link.req_packed_commands(pipeline, offset, count),
+            Link::Cluster(link, _) => link.req_packed_commands(pipeline, offset, count),
         }
     }
 
     fn get_db(&self) -> i64 {
         match self {
             Link::One(link) => link.get_db(),
-            Link::Cluster(link) => link.get_db(),
+            Link::Cluster(link, _) => link.get_db(),
         }
     }
 }

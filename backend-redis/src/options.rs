@@ -33,6 +33,18 @@ pub(crate) enum Topology {
     Cluster { seeds: Vec<String> },
 }
 
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Topology::Single { server } => f.write_str(server),
+            Topology::Sentinel { sentinels, master } => {
+                write!(f, "{master} (of the sentinels {})", sentinels.join(", "))
+            }
+            Topology::Cluster { seeds } => write!(f, "the cluster of {}", seeds.join(", ")),
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Credentials {
     /// Empty for the user `default`.
@@ -193,17 +205,6 @@ impl fmt::Debug for RedisOptions {
             .field("connect_timeout", &self.connect_timeout)
             .field("wait_replicas", &self.wait_replicas)
             .finish_non_exhaustive()
-    }
-}
-
-/// The addresses, for messages.
-impl fmt::Display for Topology {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Topology::Single { server } => f.write_str(server),
-            Topology::Sentinel { sentinels, .. } => f.write_str(&sentinels.join(",")),
-            Topology::Cluster { seeds } => f.write_str(&seeds.join(",")),
-        }
     }
 }
 

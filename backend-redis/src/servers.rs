@@ -1,9 +1,11 @@
 //! The servers, whatever their topology: how to get a connection to the one that serves.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lockcore::Result;
-use redis::aio::PubSub;
+use futures::future::select_ok;
+use lockcore::{Error, Result};
 use redis::cluster::ClusterClient;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
@@ -14,33 +16,48 @@ use redis::{
 };
 // Chosen here, because the client library leaves it to others.
 use rustls as _;
-use tokio::sync::Mutex;
 
 use crate::error::error;
 use crate::link::Link;
 use crate::options::{Credentials, RedisOptions, Tls, Topology};
+use crate::redirects::Redirects;
 
-/// How often the cluster's client library repeats a request by itself, which our scripts allow.
-const CLUSTER_RETRIES: u32 = 3;
+/// The servers, and what they are called in errors.
+pub(crate) struct Servers {
+    name: String,
+    access: Access,
+}
 
-/// The servers.
-pub(crate) enum Servers {
+enum Access {
     Single(Box<Client>),
-    Sentinel(Box<Mutex<SentinelClient>>),
-    Cluster { client: Box<ClusterClient>, seeds: Vec<Client> },
+    Sentinel { sentinels: Vec<String>, master: String, options: Box<RedisOptions> },
+    Cluster { client: Box<ClusterClient>, seeds: Vec<Client>, options: Box<RedisOptions> },
 }
 
 impl Servers {
     pub(crate) fn new(options: &RedisOptions) -> Result<Self> {
-        let servers = match &options.topology {
+        let name = options.topology.to_string();
+        let access = match &options.topology {
             Topology::Single { server } => {
-                client(server, options).map(|client| Servers::Single(Box::new(client)))
+                client(server, options).map(|client| Access::Single(Box::new(client)))
             }
-            Topology::Sentinel { sentinels, master } => sentinel(sentinels, master, options)
-                .map(|client| Servers::Sentinel(Box::new(Mutex::new(client)))),
+            Topology::Sentinel { sentinels, master } => under_sentinels(sentinels, master, options),
             Topology::Cluster { seeds } => cluster(seeds, options),
         };
-        servers.map_err(error)
+        match access {
+            Ok(access) => Ok(Self { name, access }),
+            Err(source) => Err(error(source, &format!("connection to {name}"))),
+        }
+    }
+
+    /// What an error says of something that was asked of these servers.
+    pub(crate) fn told(&self, purpose: impl fmt::Display) -> String {
+        format!("{purpose} on {}", self.name)
+    }
+
+    /// The error of what was given up because nobody answered.
+    pub(crate) fn silent(&self, purpose: impl fmt::Display) -> Error {
+        Error::new(lockcore::ErrorKind::Unreachable, format!("{}: no answer in time", self.told(purpose)))
     }
 
     /// A new connection for requests, each of which may take as long as `patience`.
@@ -49,40 +66,62 @@ impl Servers {
             .set_connection_timeout(Some(patience))
             .set_response_timeout(Some(patience))
             .set_pipeline_buffer_size(1024);
-        match self {
-            Servers::Single(client) => {
-                client.get_multiplexed_async_connection_with_config(&config).await.map(Link::One)
+        let client = match &self.access {
+            Access::Single(client) => (**client).clone(),
+            Access::Sentinel { sentinels, master, options } => find(sentinels, master, options).await?,
+            Access::Cluster { client, options, .. } => {
+                let redirects = Arc::new(Redirects::new((**options).clone(), config));
+                return Ok(Link::Cluster(client.get_async_connection().await?, redirects));
             }
-            Servers::Sentinel(client) => {
-                let master = client.lock().await.async_get_client().await?;
-                master.get_multiplexed_async_connection_with_config(&config).await.map(Link::One)
+        };
+        client.get_multiplexed_async_connection_with_config(&config).await.map(Link::One)
+    }
+
+    /// Where messages may be heard. Every node of a cluster passes them on to all others; `members` are those that one of them
+    /// knows of, because the seeds may all have left.
+    pub(crate) async fn listeners(&self, members: &str) -> RedisResult<Vec<Client>> {
+        match &self.access {
+            Access::Single(client) => Ok(vec![(**client).clone()]),
+            Access::Sentinel { sentinels, master, options } => {
+                Ok(vec![find(sentinels, master, options).await?])
             }
-            Servers::Cluster { client, .. } => client.get_async_connection().await.map(Link::Cluster),
+            Access::Cluster { seeds, options, .. } => {
+                let members = members.lines().filter_map(|line| client(member(line)?, options).ok());
+                Ok(seeds.iter().cloned().chain(members).collect())
+            }
         }
     }
 
-    /// A new connection for messages. Every node of a cluster passes them on to all others.
-    pub(crate) async fn listen(&self) -> RedisResult<PubSub> {
-        match self {
-            Servers::Single(client) => client.get_async_pubsub().await,
-            Servers::Sentinel(client) => {
-                let master = client.lock().await.async_get_client().await?;
-                master.get_async_pubsub().await
-            }
-            Servers::Cluster { seeds, .. } => {
-                let attempts = seeds.iter().map(|seed| Box::pin(seed.get_async_pubsub()));
-                futures::future::select_ok(attempts).await.map(|(pubsub, _)| pubsub)
-            }
-        }
-    }
-
-    /// Whether requests may be repeated without our knowing.
-    pub(crate) fn repeats(&self) -> bool {
-        matches!(self, Servers::Cluster { .. })
+    /// Whether they are a cluster.
+    pub(crate) fn are_cluster(&self) -> bool {
+        matches!(self.access, Access::Cluster { .. })
     }
 }
 
-fn client(server: &str, options: &RedisOptions) -> RedisResult<Client> {
+/// The address in a line of `CLUSTER NODES`: `<id> <host>:<port>@<bus port>[,<hostname>] <flags> …`.
+fn member(line: &str) -> Option<&str> {
+    let (address, _) = line.split(' ').nth(1)?.split_once('@')?;
+    (!address.starts_with(':')).then_some(address)
+}
+
+/// The master that the first sentinel names whose word is true. All are asked at once, because any of them may be silent.
+async fn find(sentinels: &[String], master: &str, options: &RedisOptions) -> RedisResult<Client> {
+    let asked = sentinels
+        .iter()
+        .map(|server| Box::pin(async move { sentinel(server, master, options)?.async_get_client().await }));
+    select_ok(asked).await.map(|(client, _)| client)
+}
+
+fn under_sentinels(sentinels: &[String], master: &str, options: &RedisOptions) -> RedisResult<Access> {
+    if sentinels.is_empty() {
+        return Err((ErrorKind::EmptySentinelList, "no sentinel is given").into());
+    }
+    sentinels.iter().try_for_each(|server| sentinel(server, master, options).map(drop))?;
+    let (sentinels, master) = (sentinels.to_vec(), master.to_owned());
+    Ok(Access::Sentinel { sentinels, master, options: Box::new(options.clone()) })
+}
+
+pub(crate) fn client(server: &str, options: &RedisOptions) -> RedisResult<Client> {
     let info = info(server, options)?;
     match &options.tls {
         Some(tls) => Client::build_with_tls(info, certificates(tls)),
@@ -90,9 +129,8 @@ fn client(server: &str, options: &RedisOptions) -> RedisResult<Client> {
     }
 }
 
-fn sentinel(sentinels: &[String], master: &str, options: &RedisOptions) -> RedisResult<SentinelClient> {
-    let addresses =
-        sentinels.iter().map(|server| address(server, options)).collect::<RedisResult<Vec<_>>>()?;
+fn sentinel(server: &str, master: &str, options: &RedisOptions) -> RedisResult<SentinelClient> {
+    let addresses = [address(server, options)?];
     let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
         .set_client_to_redis_tcp_settings(tcp_settings(options))
         .set_client_to_sentinel_tcp_settings(tcp_settings(options));
@@ -112,12 +150,11 @@ fn sentinel(sentinels: &[String], master: &str, options: &RedisOptions) -> Redis
     builder.build()
 }
 
-fn cluster(seeds: &[String], options: &RedisOptions) -> RedisResult<Servers> {
+fn cluster(seeds: &[String], options: &RedisOptions) -> RedisResult<Access> {
     let infos = seeds.iter().map(|server| info(server, options)).collect::<RedisResult<Vec<_>>>()?;
     let mut builder = ClusterClient::builder(infos)
-        .retries(CLUSTER_RETRIES)
-        .max_retry_wait(100)
-        .min_retry_wait(10)
+        // Nothing is sent twice without our knowing.
+        .retries(0)
         .connection_timeout(options.patience())
         .response_timeout(options.patience())
         .tcp_settings(tcp_settings(options));
@@ -125,7 +162,7 @@ fn cluster(seeds: &[String], options: &RedisOptions) -> RedisResult<Servers> {
         builder = builder.tls(TlsMode::Secure).certs(certificates(tls));
     }
     let seeds = seeds.iter().map(|server| client(server, options)).collect::<RedisResult<Vec<_>>>()?;
-    Ok(Servers::Cluster { client: Box::new(builder.build()?), seeds })
+    Ok(Access::Cluster { client: Box::new(builder.build()?), seeds, options: Box::new(options.clone()) })
 }
 
 fn address(server: &str, options: &RedisOptions) -> RedisResult<ConnectionAddr> {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,24 +9,27 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use lockcore::queue::{Standing, standing};
 use lockcore::session::{Lease, Loss};
 use lockcore::{
-    Effect, Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, FencingToken, LockKey, QueueSession,
-    Removed, Result, Revision, Snapshot,
+    Effect, Enqueued, Entry, EntryDetails, EntryId, EntryKind, Error, ErrorKind, FencingToken, LockKey,
+    QueueSession, QueuedEntry, Removed, Result, Revision, Snapshot,
 };
-use redis::{Script, ScriptInvocation};
+use redis::cmd;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::connection::{Connection, SCRIPTS};
-use crate::entries::Entries;
-use crate::layout::{Layout, Row, described, queued, written};
+use crate::connection::{Connection, Purpose};
+use crate::entries::{Entries, Known, Renewal};
+use crate::error::{is_overwritten, is_refusal};
+use crate::layout::{Layout, Row, described, queued};
 use crate::options::RedisOptions;
-
-/// How long the counter of a lock outlives its last use. The server's clock keeps tokens rising afterwards.
-const TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+use crate::scripts::{Call, SCRIPTS, Script};
+use crate::servers::Servers;
 
 /// How many requests of one operation are under way at once.
 const AT_ONCE: usize = 64;
 
-/// A session with Redis, which knows nothing of it: it is the entries that are renewed.
+/// How many entries one script lists.
+const PAGE: usize = 256;
+
+/// A session with Redis, which knows nothing of it but a mark: it is the entries that are renewed.
 #[derive(Debug)]
 pub(crate) struct RedisSession {
     shared: Arc<Shared>,
@@ -35,7 +37,10 @@ pub(crate) struct RedisSession {
 
 /// What a session shares with its tasks.
 pub(crate) struct Shared {
+    servers: Arc<Servers>,
     pub(crate) connection: Connection,
+    /// On which entries are made that replicas have to confirm: a connection stands still meanwhile.
+    replicated: Connection,
     pub(crate) lease: Lease,
     pub(crate) entries: Entries,
     id: EntryId,
@@ -43,21 +48,33 @@ pub(crate) struct Shared {
     session_timeout: Duration,
     connect_timeout: Duration,
     wait_replicas: u32,
-    /// Whether the client library may repeat requests without our knowing.
-    repeats: bool,
-    removals: AtomicU64,
+}
+
+/// What a script shows of an entry: its ticket (0 if it is not there, -1 if nothing of its lock is), what the holders that are
+/// not shown weigh, in how many milliseconds somebody ahead may be dead (or -1), and some of those ahead.
+type Seen = (i64, u32, i64, Vec<Row>);
+
+/// What became of a renewal that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Renewed {
+    All,
+    /// An entry that we had made was not there.
+    ButNotAll,
+    Nothing,
 }
 
 impl Shared {
     pub(crate) fn new(
         id: EntryId,
         connection: Connection,
+        servers: Arc<Servers>,
         lease: Lease,
-        repeats: bool,
         options: &RedisOptions,
     ) -> Self {
         Self {
             connection,
+            replicated: Connection::new(servers.clone(), options.patience()),
+            servers,
             lease,
             entries: Entries::default(),
             id,
@@ -65,74 +82,156 @@ impl Shared {
             session_timeout: options.session_timeout,
             connect_timeout: options.connect_timeout,
             wait_replicas: options.wait_replicas,
-            repeats,
-            removals: AtomicU64::default(),
         }
     }
 
-    fn call(&self, script: &'static Script, lock: &LockKey) -> ScriptInvocation<'static> {
-        let mut call = script.prepare_invoke();
-        call.key(&self.layout.keys(lock)).arg(self.layout.channels()).arg(self.id.as_str());
+    fn call(&self, script: &'static Script, lock: &LockKey) -> Call {
+        let mut call = script.on(&self.layout.key(lock));
+        call.arg(self.layout.sessions()).arg(self.id.as_str());
         call
     }
 
-    async fn append(&self, lock: &LockKey, entry: &Entry) -> Result<(i64, Vec<Row>)> {
-        let (letter, weight, limit) = written(entry.kind);
-        let tombstone = self.layout.tombstone(lock, &entry.id);
+    async fn append(&self, lock: &LockKey, entry: &Entry) -> Result<Seen> {
+        let purpose = Purpose { operation: "enqueue", lock: Some(lock) };
         let mut call = self.call(&SCRIPTS.enqueue, lock);
-        call.key(&tombstone).arg(entry.id.as_str()).arg(microseconds(self.session_timeout));
-        call.arg(letter.to_string()).arg(weight).arg(limit).arg(&entry.label).arg(milliseconds(TOKEN_LIFE));
+        call.arg(entry.id.as_str()).arg(entry.kind.encode()).arg(entry.kind.weight()).arg(entry.kind.limit());
+        call.arg(milliseconds(self.session_timeout)).arg(&entry.label);
         match self.wait_replicas {
-            0 => self.connection.run(&call).await,
-            replicas => self.connection.run_replicated(&call, &tombstone, replicas).await,
+            0 => self.connection.run(purpose, &call).await,
+            replicas => {
+                self.replicated.run_replicated(purpose, &call, &self.layout.key(lock), replicas).await
+            }
         }
     }
 
-    /// The rule, applied to what a script showed of the queue.
-    fn standing(&self, id: &EntryId, (remaining, rows): &(i64, Vec<Row>)) -> Result<Standing> {
-        let entries = rows.iter().map(queued).collect::<Result<Vec<_>>>()?;
+    /// The rule, applied to what a script showed of the queue. The holders that it did not show stand there as one: the rule
+    /// needs no more of them than their weight.
+    fn standing(&self, id: &EntryId, kind: EntryKind, (_, holders, remaining, rows): &Seen) -> Standing {
+        let holders = (*holders > 0).then(|| {
+            let kind = EntryKind::Permits { permits: *holders, limit: kind.limit() };
+            QueuedEntry { id: EntryId::from("holders"), kind }
+        });
+        let own = QueuedEntry { id: id.clone(), kind };
+        let entries: Vec<_> =
+            holders.into_iter().chain(rows.iter().filter_map(queued)).chain([own]).collect();
         // A millisecond more, or rounding could bring us there too early.
         let recheck = u64::try_from(*remaining).ok().map(|left| Duration::from_millis(left + 1));
         let seen = self.entries.saw(id, recheck.map(|left| Instant::now() + left));
-        Ok(standing(&entries, id, seen))
+        standing(&entries, id, seen)
     }
 
-    /// Renews these entries of one lock, and wakes those who sleep for one that is not there any more. How many dead
-    /// ones were found.
-    async fn renew(&self, lock: &LockKey, ids: &[EntryId]) -> Result<u64> {
+    async fn look(&self, lock: &LockKey, id: &EntryId, known: &Known) -> Result<Standing> {
+        let purpose = Purpose { operation: "look", lock: Some(lock) };
+        let mut call = self.call(&SCRIPTS.look, lock);
+        call.arg(id.as_str()).arg(known.ticket);
+        let seen: Seen = match self.connection.run(purpose, &call).await {
+            Err(error) if is_overwritten(&error) => return Ok(Standing::Absent),
+            seen => seen?,
+        };
+        match seen.0 {
+            1.. => Ok(self.standing(id, known.kind, &seen)),
+            ticket if self.is_gone(ticket < 0).await? => {
+                self.lease.end(Loss::Expired);
+                Err(Error::lost(Loss::Expired))
+            }
+            _ => Ok(Standing::Absent),
+        }
+    }
+
+    /// Whether the server has lost the whole session, and not only an entry of it. In a cluster no node can say that for all
+    /// others; there it is so when the entry is gone with everything else of its lock.
+    async fn is_gone(&self, with_its_lock: bool) -> Result<bool> {
+        if self.servers.are_cluster() { Ok(with_its_lock) } else { Ok(!self.mark(false).await?) }
+    }
+
+    /// Leaves the mark of the session.
+    pub(crate) async fn begin(&self) -> Result<()> {
+        if self.servers.are_cluster() { Ok(()) } else { self.mark(true).await.map(drop) }
+    }
+
+    /// Makes the mark of the session, or renews it. Whether it is there.
+    async fn mark(&self, make: bool) -> Result<bool> {
+        let mut call = SCRIPTS.mark.on(&format!("{}{}", self.layout.sessions(), self.id));
+        // It may go no sooner than the entries.
+        call.arg(2 * milliseconds(self.session_timeout)).arg(u8::from(make));
+        self.connection.run(Purpose { operation: "session", lock: None }, &call).await
+    }
+
+    /// Renews these entries of one lock. How many dead ones were found, and which of ours were not there.
+    async fn renew(&self, lock: &LockKey, entries: &[(EntryId, u64)]) -> Result<(u64, Vec<String>)> {
+        let purpose = Purpose { operation: "renewal", lock: Some(lock) };
         let mut call = self.call(&SCRIPTS.renew, lock);
-        call.arg(microseconds(self.session_timeout)).arg(milliseconds(TOKEN_LIFE));
-        ids.iter().for_each(|id| _ = call.arg(id.as_str()));
-        let (dead, absent): (u64, Vec<String>) = self.connection.run(&call).await?;
-        absent.iter().for_each(|id| self.entries.wake(&EntryId::from(&**id)));
-        Ok(dead)
+        entries.iter().for_each(|(id, ticket)| _ = call.arg(id.as_str()).arg(*ticket));
+        self.connection.run(purpose, &call).await
     }
 
-    /// Renews everything; without entries, the hope that some could be made.
+    /// Renews these, and wakes those who sleep for one that is not there any more. What the server refuses is no reason for the rest
+    /// of the session to end, nor is it what nobody holds or waits with yet.
+    async fn renew_some(&self, (lock, entries): Renewal) -> Result<Renewed> {
+        match self.renew(&lock, &entries).await {
+            Ok((_, absent)) => {
+                let absent: Vec<_> = absent.iter().map(|id| EntryId::from(&**id)).collect();
+                absent.iter().for_each(|id| self.entries.wake(id));
+                let known = |(id, ticket): &(EntryId, u64)| *ticket != 0 && absent.contains(id);
+                Ok(if entries.iter().any(known) { Renewed::ButNotAll } else { Renewed::All })
+            }
+            Err(error) if is_refusal(&error) => {
+                tracing::warn!(%error, "the entries are lost");
+                self.entries.refuse(&entries);
+                Ok(Renewed::Nothing)
+            }
+            Err(_) if self.entries.go_on_without(&entries) => Ok(Renewed::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Renews everything.
     pub(crate) async fn renew_all(&self) -> Result<()> {
         let sent = self.lease.now();
-        let locks = self.entries.to_renew();
-        if locks.is_empty() {
-            self.connection.ask_any::<String>(redis::cmd("PING")).await?;
+        let renewals = stream::iter(self.entries.to_renew()).map(|some| self.renew_some(some));
+        let results: Vec<Result<Renewed>> = renewals.buffer_unordered(AT_ONCE).collect().await;
+        let renewed: Vec<Renewed> = results.into_iter().collect::<Result<_>>()?;
+        if !self.servers.are_cluster() {
+            // What was made after the server lost everything is a new beginning.
+            let lost_some = renewed.contains(&Renewed::ButNotAll);
+            if !self.mark(!lost_some).await? {
+                self.lease.end(Loss::Expired);
+            }
+        } else if renewed.iter().all(|renewed| *renewed == Renewed::Nothing) {
+            self.connection.ask_any::<String>("session", cmd("PING")).await?;
         }
-        let renewals = stream::iter(locks).map(async |(lock, ids)| self.renew(&lock, &ids).await);
-        renewals.buffer_unordered(AT_ONCE).try_for_each(async |_| Ok(())).await?;
         self.lease.renewed(sent);
         Ok(())
     }
 
+    /// The whole queue, read in parts: entries only leave, or come at the end.
     async fn rows(&self, lock: &LockKey) -> Result<Vec<Row>> {
-        self.connection.run(&self.call(&SCRIPTS.list, lock)).await
+        let mut rows = Vec::new();
+        let mut from = 0;
+        loop {
+            let mut call = self.call(&SCRIPTS.list, lock);
+            call.arg(from).arg(PAGE);
+            let purpose = Purpose { operation: "list", lock: Some(lock) };
+            let (part, next): (Vec<Row>, u64) = self.connection.run(purpose, &call).await?;
+            rows.extend(part);
+            match next {
+                0 => return Ok(rows),
+                next => from = next,
+            }
+        }
     }
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
-        let unsure = self.entries.leaving(id) || self.repeats;
-        let number = self.removals.fetch_add(1, Ordering::Relaxed);
-        let mut call = self.call(&SCRIPTS.remove, lock);
-        call.key(self.layout.tombstone(lock, id)).arg(id.as_str()).arg(number);
+        let (ticket, unsure) = self.entries.leaving(id);
         // After this long an entry that comes late is nobody's, and goes after as long again.
-        call.arg(if unsure { milliseconds(self.session_timeout) } else { 0 });
-        let there: bool = self.connection.run(&call).await?;
+        let tombstone = if unsure { milliseconds(self.session_timeout) } else { 0 };
+        let mut call = self.call(&SCRIPTS.remove, lock);
+        call.arg(id.as_str()).arg(ticket).arg(tombstone);
+        let removed = self.connection.run(Purpose { operation: "removal", lock: Some(lock) }, &call).await;
+        let there = match removed {
+            Err(error) if is_overwritten(&error) => false,
+            there => there?,
+        };
         self.entries.forget(id);
         Ok(if there { Removed::Now } else { Removed::Absent })
     }
@@ -140,15 +239,27 @@ impl Shared {
     async fn remove_all(&self) -> Result<()> {
         let entries = self.entries.all();
         let removals = stream::iter(entries).map(async |(lock, id)| self.remove(&lock, &id).await);
-        removals.buffer_unordered(AT_ONCE).try_for_each(async |_| Ok(())).await
+        let results: Vec<_> = removals.buffer_unordered(AT_ONCE).collect().await;
+        results.into_iter().try_for_each(|removed| removed.map(drop))
     }
 
+    /// The locks in which somebody stands.
     async fn names(&self) -> Result<Vec<LockKey>> {
         let keys = self.connection.scan(&self.layout.pattern()).await?;
         // A key may come more than once.
-        let names: std::collections::BTreeSet<LockKey> =
+        let locks: std::collections::BTreeSet<LockKey> =
             keys.iter().filter_map(|key| self.layout.lock(key)).collect();
-        Ok(names.into_iter().collect())
+        let in_use = stream::iter(locks).map(async |lock| {
+            let mut count = cmd("ZCOUNT");
+            count.arg(self.layout.key(&lock)).arg("-inf").arg("(0");
+            let purpose = Purpose { operation: "names", lock: Some(&lock) };
+            match self.connection.ask::<u64>(purpose, &count).await {
+                Ok(count) => Ok((count > 0).then_some(lock)),
+                Err(error) if is_overwritten(&error) => Ok(None),
+                Err(error) => Err(error),
+            }
+        });
+        in_use.buffered(AT_ONCE).try_filter_map(async |lock| Ok(lock)).try_collect().await
     }
 }
 
@@ -174,33 +285,34 @@ impl QueueSession for RedisSession {
 
     async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
         let shared = self.alive()?;
-        shared.entries.asking(lock, &entry.id);
-        let seen = shared.append(lock, entry).await;
-        if seen.as_ref().err().is_none_or(|error| error.effect() == Effect::None) {
-            shared.entries.answered(&entry.id);
-        }
-        let seen = seen?;
-        let Some((_, ticket, _)) = seen.1.last() else {
-            return Err(Error::new(ErrorKind::Backend, "Redis did not show the entry that it made"));
+        let missed = shared.entries.asking(lock, entry);
+        let seen = match shared.append(lock, entry).await {
+            Err(error) if error.effect() == Effect::None => {
+                shared.entries.not_executed(&entry.id);
+                return Err(error);
+            }
+            seen => seen?,
         };
-        Ok(Enqueued { token: FencingToken::new(*ticket), standing: shared.standing(&entry.id, &seen)? })
+        let ticket = u64::try_from(seen.0).unwrap_or_default();
+        if !shared.entries.made(&entry.id, ticket, missed) {
+            return Err(Error::new(ErrorKind::Unreachable, "the entry was not renewed while it was made"));
+        }
+        let standing = shared.standing(&entry.id, entry.kind, &seen);
+        Ok(Enqueued { token: FencingToken::new(ticket), standing })
     }
 
     async fn list(&self, lock: &LockKey) -> Result<Snapshot> {
         let rows = self.alive()?.rows(lock).await?;
-        let entries = rows.iter().map(queued).collect::<Result<Vec<_>>>()?;
+        let entries = rows.iter().filter_map(queued).collect();
         Ok(Snapshot { entries, revision: Revision::default() })
     }
 
     async fn look(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
         let shared = self.alive()?;
-        let mut call = shared.call(&SCRIPTS.look, lock);
-        call.arg(id.as_str());
-        let standing = shared.standing(id, &shared.connection.run(&call).await?)?;
-        if standing == Standing::Absent {
-            shared.entries.forget(id);
+        match shared.entries.known(id) {
+            Some(known) if !known.refused => shared.look(lock, id, &known).await,
+            Some(_) | None => Ok(Standing::Absent),
         }
-        Ok(standing)
     }
 
     async fn watch(&self, _lock: &LockKey, ids: &[EntryId], since: Revision) -> Result<()> {
@@ -217,7 +329,7 @@ impl QueueSession for RedisSession {
     }
 
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
-        self.alive()?.rows(lock).await?.iter().map(described).collect()
+        Ok(self.alive()?.rows(lock).await?.iter().filter_map(described).collect())
     }
 
     async fn names(&self) -> Result<Vec<LockKey>> {
@@ -228,14 +340,14 @@ impl QueueSession for RedisSession {
         let shared = self.alive()?;
         let names = shared.names().await?;
         let renewals = stream::iter(names).map(async |lock| shared.renew(&lock, &[]).await);
-        renewals.buffer_unordered(AT_ONCE).try_fold(0, async |sum, dead| Ok(sum + dead.min(1))).await
+        renewals.buffer_unordered(AT_ONCE).try_fold(0, async |sum, (dead, _)| Ok(sum + dead.min(1))).await
     }
 
     async fn close(&self) -> Result<()> {
         self.shared.lease.end(Loss::Closed);
         timeout(self.shared.connect_timeout, self.shared.remove_all()).await.unwrap_or_else(|_| {
-            let message = "Redis could not be told of the end of the session, whose entries will expire";
-            Err(Error::new(ErrorKind::Unreachable, message))
+            // Its entries will expire.
+            Err(self.shared.servers.silent("end of the session"))
         })
     }
 }
@@ -257,10 +369,6 @@ impl fmt::Debug for Shared {
     }
 }
 
-fn microseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
 fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+    u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
 }

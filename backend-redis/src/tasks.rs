@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use lockcore::{Effect, EntryId, Error, ErrorKind, Result};
+use futures::future::select_ok;
+use lockcore::{Effect, EntryId, Result};
 use redis::aio::PubSub;
+use redis::cmd;
 use tokio::time::{sleep, timeout};
 
+use crate::connection::Connection;
 use crate::error::error;
 use crate::servers::Servers;
 use crate::session::Shared;
@@ -46,20 +49,46 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    /// Subscribes anew. The client library neither limits the time of this nor repeats it.
-    pub(crate) async fn start(&self) -> Result<PubSub> {
-        let subscribe = async {
-            let mut pubsub = self.servers.listen().await?;
-            pubsub.subscribe(&self.channel).await?;
-            Ok(pubsub)
-        };
-        match timeout(self.patience, subscribe).await {
-            Ok(subscribed) => subscribed.map_err(error),
-            Err(_) => Err(Error::new(ErrorKind::Unreachable, "Redis does not accept subscriptions")
-                .with_effect(Effect::None)),
+    /// Subscribes anew, where what is said over this connection is heard. The client library neither limits the time of this nor
+    /// repeats it.
+    pub(crate) async fn start(&self, connection: &Connection) -> Result<PubSub> {
+        match timeout(self.patience, self.subscribe(connection)).await {
+            Ok(subscribed) => subscribed,
+            Err(_) => Err(self.servers.silent(SUBSCRIPTION).with_effect(Effect::None)),
         }
     }
+
+    async fn subscribe(&self, connection: &Connection) -> Result<PubSub> {
+        let failed = |source| error(source, &self.servers.told(SUBSCRIPTION)).with_effect(Effect::None);
+        let members = match self.servers.are_cluster() {
+            true => connection.ask_any(SUBSCRIPTION, cmd("CLUSTER").arg("NODES").clone()).await?,
+            false => String::new(),
+        };
+        let candidates = self.servers.listeners(&members).await.map_err(failed)?;
+        let attempts = candidates.into_iter().map(|candidate| {
+            Box::pin(async move {
+                let mut pubsub = candidate.get_async_pubsub().await.map_err(failed)?;
+                pubsub.subscribe(&self.channel).await.map_err(failed)?;
+                self.say_something(connection).await?;
+                let heard = pubsub.on_message().next().await;
+                heard
+                    .map(|_| pubsub)
+                    .ok_or_else(|| self.servers.silent(SUBSCRIPTION).with_effect(Effect::None))
+            })
+        });
+        select_ok(attempts).await.map(|(pubsub, _)| pubsub)
+    }
+
+    /// Whoever listens hears it, and knows that it would hear more. A connection that answers is not enough: it may be one to a
+    /// node that has left its cluster.
+    async fn say_something(&self, connection: &Connection) -> Result<()> {
+        let mut publish = cmd("PUBLISH");
+        publish.arg(&self.channel).arg("");
+        connection.ask_any::<u64>(SUBSCRIPTION, publish).await.map(drop)
+    }
 }
+
+const SUBSCRIPTION: &str = "subscription";
 
 async fn listen(shared: &Shared, subscription: &Subscription, mut pubsub: PubSub) {
     loop {
@@ -67,7 +96,7 @@ async fn listen(shared: &Shared, subscription: &Subscription, mut pubsub: PubSub
         shared.entries.wake_all();
         hear(shared, subscription, pubsub).await;
         pubsub = loop {
-            match subscription.start().await {
+            match subscription.start(&shared.connection).await {
                 Ok(pubsub) => break pubsub,
                 Err(error) => {
                     tracing::debug!(%error, "no messages from Redis");
@@ -78,20 +107,21 @@ async fn listen(shared: &Shared, subscription: &Subscription, mut pubsub: PubSub
     }
 }
 
-/// Hears until the connection is dead. A dead one may be as silent as one on which nothing is said, so we ask.
-async fn hear(shared: &Shared, subscription: &Subscription, pubsub: PubSub) {
-    let (mut sink, mut messages) = pubsub.split();
+/// Hears until the connection is dead. A dead one may be as silent as one on which nothing is said, so we say something.
+async fn hear(shared: &Shared, subscription: &Subscription, mut pubsub: PubSub) {
+    let mut messages = pubsub.on_message();
+    let mut asked = false;
     loop {
         match timeout(subscription.patience, messages.next()).await {
-            Ok(Some(message)) => match message.get_payload::<String>() {
-                Ok(id) => shared.entries.wake(&EntryId::from(&*id)),
-                Err(error) => tracing::debug!(%error, "unreadable message"),
-            },
+            Ok(Some(message)) => {
+                asked = false;
+                let ids: String = message.get_payload().unwrap_or_default();
+                ids.split_whitespace().for_each(|id| shared.entries.wake(&EntryId::from(id)));
+            }
             Ok(None) => return,
-            Err(_) => match timeout(subscription.patience, sink.ping::<redis::Value>()).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) | Err(_) => return,
-            },
+            Err(_) if asked => return,
+            // If it cannot be said, there is nothing to be heard.
+            Err(_) => asked = subscription.say_something(&shared.connection).await.is_ok(),
         }
     }
 }

@@ -2,88 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::future::Future;
-use std::sync::Arc;
+mod bed;
+
 use std::time::Duration;
 
 use backend_redis::{Redis, RedisOptions};
+use bed::*;
 use conformance::proxy::Proxy;
-use conformance::server;
 use lockcore::queue::Standing;
-use lockcore::{
-    Effect, Enqueued, Entry, EntryId, EntryKind, ErrorKind, Family, LockKey, LockName, QueueBackend,
-    QueueSession, Removed, Revision,
-};
-
-type Session = Arc<dyn QueueSession>;
-
-const QUEUE: &str = "fairlock:{lock:l}:queue";
-
-struct Bed {
-    server: server::Redis,
-}
-
-impl Bed {
-    async fn new() -> Self {
-        Self { server: server::Redis::start().await.unwrap() }
-    }
-
-    async fn session(&self) -> Session {
-        open(RedisOptions::new(self.server.address())).await
-    }
-
-    async fn cli(&self, arguments: &[&str]) -> String {
-        self.server.cli(arguments).await.unwrap()
-    }
-
-    async fn keys(&self) -> Vec<String> {
-        let mut keys: Vec<String> = self.cli(&["keys", "*"]).await.lines().map(str::to_owned).collect();
-        keys.sort();
-        keys
-    }
-
-    /// How many commands of ours the server has executed.
-    async fn scripts_run(&self) -> u64 {
-        let stats = self.cli(&["info", "commandstats"]).await;
-        let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")).unwrap();
-        line.split(',').next().unwrap().parse().unwrap()
-    }
-}
-
-async fn open(options: RedisOptions) -> Session {
-    Redis::new(options).open_session().await.unwrap()
-}
-
-fn key(family: Family) -> LockKey {
-    LockKey { family, name: LockName::new("l").unwrap() }
-}
-
-fn lock() -> LockKey {
-    key(Family::Lock)
-}
-
-fn entry(kind: EntryKind) -> Entry {
-    Entry { id: EntryId::random(), kind, label: "a label".to_owned() }
-}
-
-async fn enqueue(session: &Session, entry: &Entry) -> Enqueued {
-    session.enqueue(&key(entry.kind.family()), entry).await.unwrap()
-}
-
-async fn within<T>(what: &str, future: impl Future<Output = T> + Send) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future)
-        .await
-        .unwrap_or_else(|_| panic!("not in time: {what}"))
-}
-
-async fn eventually<F: Future<Output = bool> + Send>(what: &str, condition: impl Fn() -> F + Send + Sync) {
-    let all = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(what, all).await;
-}
+use lockcore::{Effect, Entry, EntryId, EntryKind, ErrorKind, QueueBackend, Removed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_is_made_once() {
@@ -101,108 +28,94 @@ async fn an_entry_is_made_once() {
     assert_eq!(session.remove(&lock(), &entry.id).await.unwrap(), Removed::Absent);
 }
 
+/// How a client gives up a request to make an entry.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum GivingUp {
+    Dropped,
+    Failed,
+    /// And has looked for it in vain.
+    NotFound,
+}
+
 /// A request to make an entry arrives after its client gave up and removed it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_request_brings_nothing_back() {
     let bed = Bed::new().await;
     let proxy = Proxy::start(bed.server.address()).await.unwrap();
-    let session = open(RedisOptions::new(proxy.address().to_string())).await;
-    // The script must be known, or what is late would be the request to load it.
-    enqueue(&bed.session().await, &entry(EntryKind::Exclusive)).await;
-    let entry = entry(EntryKind::Exclusive);
-    proxy.hold();
-    let late = tokio::spawn({
-        let (session, entry) = (session.clone(), entry.clone());
-        async move { session.enqueue(&lock(), &entry).await }
-    });
-    eventually("the request is on its way", || async { proxy.held() > 0 }).await;
-    late.abort();
-    proxy.abandon();
-    eventually("the removal", || async { session.remove(&lock(), &entry.id).await.is_ok() }).await;
-    let before = bed.scripts_run().await;
-    proxy.deliver();
-    eventually("the late request", || async { bed.scripts_run().await > before }).await;
-    assert!(!bed.cli(&["zrange", QUEUE, "0", "-1"]).await.contains(entry.id.as_str()));
-    let refused = session.enqueue(&lock(), &entry).await.unwrap_err();
-    assert_eq!((refused.kind(), refused.is_retryable()), (ErrorKind::EntryRemoved, false));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_exact_up_to_the_last() {
-    let bed = Bed::new().await;
-    let session = bed.session().await;
-    let last = (1u64 << 53) - 1;
-    bed.cli(&["set", "fairlock:{lock:l}:token", &(last - 3).to_string()]).await;
-    for token in [last - 2, last - 1, last] {
+    // The script must be known, or what is late would be another request with all of it.
+    enqueue(&bed.session().await, &entry(EntryKind::Shared)).await;
+    for way in [GivingUp::Dropped, GivingUp::Failed, GivingUp::NotFound] {
+        let session = open(RedisOptions::new(proxy.address().to_string())).await;
         let entry = entry(EntryKind::Shared);
-        assert_eq!(enqueue(&session, &entry).await.token.get(), token);
-        let details = session.describe(&lock()).await.unwrap();
-        assert_eq!(details.last().map(|details| details.token.get()), Some(token));
+        let held = proxy.held();
+        proxy.hold();
+        let late = tokio::spawn({
+            let (session, entry) = (session.clone(), entry.clone());
+            async move { session.enqueue(&lock(), &entry).await }
+        });
+        eventually("the request is on its way", || async { proxy.held() > held }).await;
+        if way == GivingUp::Dropped {
+            late.abort();
+            let _ = late.await;
+            proxy.abandon();
+        } else {
+            proxy.abandon();
+            let failed = late.await.unwrap().unwrap_err();
+            assert_eq!((failed.kind(), failed.effect()), (ErrorKind::Unreachable, Effect::Unknown));
+        }
+        if way == GivingUp::NotFound {
+            let looked = async || session.look(&lock(), &entry.id).await;
+            eventually("a look", || async { looked().await.is_ok_and(|seen| seen == Standing::Absent) })
+                .await;
+        }
+        eventually("the removal", || async { session.remove(&lock(), &entry.id).await.is_ok() }).await;
+        let before = bed.scripts_run().await;
+        proxy.deliver();
+        eventually("the late request", || async { bed.scripts_run().await > before }).await;
+        let there = bed.members(QUEUE).await.iter().any(|member| member == entry.id.as_str());
+        assert!(!there, "{way:?}");
+        let refused = session.enqueue(&lock(), &entry).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.is_retryable()), (ErrorKind::EntryRemoved, false));
+        session.close().await.unwrap();
     }
-    let refused = session.enqueue(&lock(), &entry(EntryKind::Shared)).await.unwrap_err();
-    assert_eq!((refused.kind(), refused.effect()), (ErrorKind::Backend, Effect::None));
-    assert_eq!(session.list(&lock()).await.unwrap().entries.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_counter_outlives_its_use_and_then_goes() {
+async fn no_tombstone_without_need() {
     let bed = Bed::new().await;
-    let session = bed.session().await;
-    for kind in [EntryKind::Exclusive, EntryKind::Shared, EntryKind::Permits { permits: 1, limit: 2 }] {
-        let entry = entry(kind);
-        enqueue(&session, &entry).await;
-        session.remove(&key(kind.family()), &entry.id).await.unwrap();
-    }
-    let counters = ["fairlock:{lock:l}:token", "fairlock:{semaphore:l}:token"];
-    assert_eq!(bed.keys().await, counters);
-    for counter in counters {
-        let left: u64 = bed.cli(&["ttl", counter]).await.parse().unwrap();
-        assert!((1..=24 * 60 * 60).contains(&left), "{left}");
-    }
+    let (session, entry) = (bed.session().await, entry(EntryKind::Exclusive));
+    enqueue(&session, &entry).await;
+    assert_eq!(session.remove(&lock(), &entry.id).await.unwrap(), Removed::Now);
+    let left = bed.members(QUEUE).await;
+    assert!(left.iter().all(|member| member.starts_with('#')), "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_entries_go_wherever_they_stand() {
+async fn errors_name_the_operation_the_lock_and_the_server() {
     let bed = Bed::new().await;
-    let (session, other) = (bed.session().await, bed.session().await);
-    let entries = [EntryKind::Exclusive; 4].map(entry);
-    for (entry, owner) in entries.iter().zip([&session, &other, &session, &other]) {
-        enqueue(owner, entry).await;
+    let options = RedisOptions::new(bed.server.address())
+        .with_session_timeout(MINUTES)
+        .with_connect_timeout(Duration::from_millis(200));
+    let session = open(options.clone()).await;
+    let (lock, entry) = (lock(), entry(EntryKind::Exclusive));
+    session.enqueue(&lock, &entry).await.unwrap();
+    bed.server.pause().unwrap();
+    for (operation, error) in [
+        ("enqueue", session.enqueue(&lock, &entry).await.map(drop).unwrap_err()),
+        ("look", session.look(&lock, &entry.id).await.map(drop).unwrap_err()),
+        ("list", session.list(&lock).await.map(drop).unwrap_err()),
+        ("removal", session.remove(&lock, &entry.id).await.map(drop).unwrap_err()),
+    ] {
+        let message = error.to_string();
+        assert!(message.contains(bed.server.address()), "{message}");
+        // Whoever could not connect again did not even ask.
+        let named = message.starts_with(&format!("{operation} of the lock \"l\" on "));
+        assert!(named || message.starts_with("connection on "), "{message}");
     }
-    for dead in [0, 2] {
-        bed.cli(&["zadd", "fairlock:{lock:l}:deadlines", "1", entries[dead].id.as_str()]).await;
-    }
-    assert_eq!(other.look(&lock(), &entries[1].id).await.unwrap(), Standing::Holds);
-    let listed = other.list(&lock()).await.unwrap().entries;
-    assert_eq!(listed.iter().map(|entry| &entry.id).collect::<Vec<_>>(), [&entries[1].id, &entries[3].id]);
-    // Its owner is told, by a message, that it is not there any more.
-    within("the news", session.watch(&lock(), &[entries[0].id.clone()], Revision::default())).await.unwrap();
-    assert_eq!(session.look(&lock(), &entries[0].id).await.unwrap(), Standing::Absent);
+    let refused = Redis::new(options).open_session().await.unwrap_err();
+    assert!(refused.to_string().contains(bed.server.address()), "{refused}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn cleaning_up_counts_locks_of_the_dead() {
-    let bed = Bed::new().await;
-    let session = bed.session().await;
-    for kind in [EntryKind::Exclusive, EntryKind::Permits { permits: 1, limit: 2 }] {
-        enqueue(&session, &entry(kind)).await;
-    }
-    assert_eq!((session.cleanup().await.unwrap(), session.names().await.unwrap().len()), (0, 2));
-    let dead = bed.cli(&["zrange", QUEUE, "0", "-1"]).await;
-    bed.cli(&["zadd", "fairlock:{lock:l}:deadlines", "1", &dead]).await;
-    assert_eq!((session.cleanup().await.unwrap(), session.names().await.unwrap().len()), (1, 1));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_lets_nobody_in() {
-    let bed = Bed::new().await;
-    let session = bed.session().await;
-    bed.cli(&["zadd", QUEUE, "1", "stranger"]).await;
-    let refused = session.enqueue(&lock(), &entry(EntryKind::Exclusive)).await.unwrap_err();
-    assert_eq!((refused.kind(), refused.is_retryable()), (ErrorKind::Backend, false));
-}
-
-/// The cost of a hand-over: one request to release, one to look; not more with more waiters.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hand_over_costs_the_same_however_many_wait() {
     let bed = Bed::new().await;
@@ -242,4 +155,93 @@ async fn a_hand_over_costs_the_same_however_many_wait() {
         asleep.iter().for_each(tokio::task::JoinHandle::abort);
         session.close().await.unwrap();
     }
+}
+
+/// What a semaphore costs does not depend on how many permits it has, nor what one dead holder costs on how many hold or wait.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_semaphore_costs_the_same_however_many_permits_it_has() {
+    let bed = Bed::new().await;
+    let mut costs = Vec::new();
+    // The first calls load their scripts.
+    for limit in [4, 4, 400] {
+        let kind = EntryKind::Permits { permits: 1, limit };
+        let (lock, queue) = (key(kind.family()), format!("fairlock:{{{}:l}}:queue", kind.family()));
+        let session = open(RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES)).await;
+        let holders: Vec<Entry> = (0..limit).map(|_| entry(kind)).collect();
+        let waiters = [kind; 3].map(entry);
+        let last = holders.last().unwrap();
+        for entry in holders.iter().filter(|entry| *entry != last) {
+            enqueue(&session, entry).await;
+        }
+        let mut cost = Vec::new();
+        for entry in [last].into_iter().chain(&waiters) {
+            cost.push(bed.commands_for(async { drop(enqueue(&session, entry).await) }).await);
+        }
+        let look = async |id: &EntryId| session.look(&lock, id).await.unwrap();
+        cost.push(bed.commands_for(async { drop(look(&waiters[2].id).await) }).await);
+        bed.die(&queue, &[&holders[1].id]).await;
+        cost.push(bed.commands_for(async { drop(look(&waiters[0].id).await) }).await);
+        assert_eq!(look(&waiters[0].id).await, Standing::Holds);
+        cost.push(bed.commands_for(async { _ = session.remove(&lock, &last.id).await.unwrap() }).await);
+        assert_eq!(look(&waiters[1].id).await, Standing::Holds);
+        costs.push(cost);
+        session.close().await.unwrap();
+    }
+    assert_eq!(costs[1], costs[2]);
+}
+
+/// All who died are removed first, and only then is it calculated once whom that lets in.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_deaths_cost_little_each() {
+    let bed = Bed::new().await;
+    let options = RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES);
+    let (dying, session) = (open(options.clone()).await, open(options).await);
+    let kind = EntryKind::Permits { permits: 1, limit: 250 };
+    let (lock, queue) = (key(kind.family()), format!("fairlock:{{{}:l}}:queue", kind.family()));
+    let dead: Vec<Entry> = (0..250).map(|_| entry(kind)).collect();
+    for entry in &dead {
+        enqueue(&dying, entry).await;
+    }
+    let waiter = entry(EntryKind::Permits { permits: 250, limit: 250 });
+    enqueue(&session, &waiter).await;
+    bed.die(&queue, &dead.iter().map(|entry| &entry.id).collect::<Vec<_>>()).await;
+    let cost = bed
+        .commands_for(async {
+            assert_eq!(session.look(&lock, &waiter.id).await.unwrap(), Standing::Holds);
+        })
+        .await;
+    // One for each, a few for the script.
+    assert!((250..280).contains(&cost), "{cost}");
+}
+
+/// Waits its turn, as the core does.
+async fn wait(session: Session, entry: Entry) {
+    let lock = key(entry.kind.family());
+    while let Standing::Waits { wake, seen } = session.look(&lock, &entry.id).await.unwrap() {
+        session.watch(&lock, &wake, seen).await.unwrap();
+    }
+}
+
+/// One script neither lets in nor removes more entries than a batch; the rest follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_a_batch_of_entries_come_in_and_go() {
+    let bed = Bed::new().await;
+    let options = RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES);
+    let (session, dying) = (open(options.clone()).await, open(options).await);
+    let readers: Vec<Entry> = (0..1000).map(|_| entry(EntryKind::Shared)).collect();
+    let (first, last) = (entry(EntryKind::Exclusive), entry(EntryKind::Exclusive));
+    enqueue(&session, &first).await;
+    for reader in &readers {
+        enqueue(&dying, reader).await;
+    }
+    enqueue(&session, &last).await;
+    let waiting: Vec<_> =
+        readers.iter().map(|reader| tokio::spawn(wait(dying.clone(), reader.clone()))).collect();
+    session.remove(&lock(), &first.id).await.unwrap();
+    within("all readers are let in", futures::future::join_all(waiting)).await;
+    let ids: Vec<_> = readers.iter().map(|reader| &reader.id).collect();
+    bed.die(QUEUE, &ids).await;
+    within("all of them have died", wait(session.clone(), last)).await;
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use backend_redis::{Redis, RedisOptions};
 use conformance::server;
-use lockcore::queue::QueueLocks;
+use lockcore::queue::{QueueLocks, Standing};
 use lockcore::{
-    DistributedLock, DistributedLockExt, Effect, ErrorKind, LockGuard, LockService, Loss, QueueBackend,
-    Released, Result,
+    DistributedLock, DistributedLockExt, Effect, Entry, EntryId, EntryKind, ErrorKind, Family, LockGuard,
+    LockKey, LockName, LockService, Loss, QueueBackend, Released, Result,
 };
 use tokio::task::JoinHandle;
 
@@ -159,18 +159,35 @@ async fn flushed_scripts_are_loaded_again() {
     }
 }
 
-/// Who held and who waited are told; tokens still rise.
+/// Who held is told; tokens still rise. For who waited it is the end of the session, and not that somebody removed the entry.
 async fn all_data_is_lost(bed: &Bed, lose: impl AsyncFnOnce(&Bed)) {
-    let (a, b) = (bed.locks().await, bed.locks().await);
-    let guard = a.exclusive("l").unwrap().acquire().await.unwrap();
-    let waiting = waiting(&b.exclusive("l").unwrap(), 1).await;
+    let (locks, other) = (bed.locks().await, bed.locks().await);
+    let guard = locks.exclusive("l").unwrap().acquire().await.unwrap();
+    let waits = Redis::new(bed.options().with_session_timeout(LONG)).open_session().await.unwrap();
+    let lock = LockKey { family: Family::Lock, name: LockName::new("l").unwrap() };
+    let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
+    let queued = waits.enqueue(&lock, &entry).await.unwrap();
+    assert!(matches!(queued.standing, Standing::Waits { .. }));
     lose(bed).await;
-    let next = within("a new acquisition", a.exclusive("l").unwrap().acquire()).await.unwrap();
+    let next = within("a new acquisition", other.exclusive("l").unwrap().acquire()).await.unwrap();
     assert!(next.fencing_token() > guard.fencing_token());
-    assert_eq!(within("the holder is told", guard.lost()).await, Loss::Removed);
-    assert_eq!(guard.release().await.unwrap(), Released::Lost(Loss::Removed));
-    let error = within("the waiter is told", waiting).await.unwrap().unwrap_err();
-    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::EntryRemoved, true));
+    assert_eq!(within("the holder is told", guard.lost()).await, Loss::Expired);
+    assert_eq!(guard.release().await.unwrap(), Released::Lost(Loss::Expired));
+    let told = within("the connection is made anew", async {
+        loop {
+            match waits.look(&lock, &entry.id).await {
+                Err(error) if error.kind() == ErrorKind::Unreachable => {}
+                told => break told,
+            }
+        }
+    });
+    assert_eq!(told.await.unwrap_err().kind(), ErrorKind::SessionLost);
+    assert_eq!(waits.lease().loss(), Some(Loss::Expired));
+    // It was made when everything else was lost already, and nothing of its session is missing.
+    eventually("its session begins anew", || async {
+        !bed.cli(&["keys", "fairlock:session:*"]).await.is_empty()
+    })
+    .await;
     held(&next).await;
 }
 
@@ -243,7 +260,8 @@ async fn a_client_that_dies_is_noticed() {
     // Its holder first, and then its waiter, who is let in without being there to hear of it.
     drop(within("hand-over", waiting).await.unwrap().unwrap());
     assert_eq!(guard.lost().await, Loss::Deadline);
-    assert_eq!(also_dying.await.unwrap().unwrap_err().kind(), ErrorKind::SessionLost);
+    proxy.heal();
+    assert!(within("the wait goes on", also_dying).await.unwrap().unwrap().is_valid());
 }
 
 #[tokio::test(flavor = "multi_thread")]

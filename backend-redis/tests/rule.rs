@@ -8,7 +8,6 @@ use std::sync::Arc;
 use backend_redis::{Redis, RedisOptions};
 use conformance::server;
 use futures::StreamExt;
-use lockcore::queue::rule::holders;
 use lockcore::queue::{Standing, standing};
 use lockcore::{
     Entry, EntryId, EntryKind, Family, LockKey, LockName, QueueBackend, QueueSession, QueuedEntry, Revision,
@@ -18,10 +17,16 @@ use proptest::test_runner::{Config, TestRunner};
 use redis::AsyncCommands;
 use tokio::runtime::Runtime;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Step {
     Arrive(EntryKind),
     Leave(prop::sample::Index),
+    /// Not renewed any more, some at once.
+    Die(Vec<prop::sample::Index>),
+    /// With `redis-cli`.
+    RemoveByHand(prop::sample::Index),
+    /// What is remembered beside the entries.
+    Lose(&'static str),
 }
 
 fn locks() -> impl Strategy<Value = EntryKind> {
@@ -30,16 +35,20 @@ fn locks() -> impl Strategy<Value = EntryKind> {
 
 /// Mostly of one limit; sometimes somebody disagrees.
 fn permits() -> impl Strategy<Value = EntryKind> {
-    let limit = prop_oneof![19 => Just(4u32), 1 => Just(u32::MAX)];
+    let limit = prop_oneof![18 => Just(4u32), 1 => Just(5u32), 1 => Just(u32::MAX)];
     (1..=4u32, limit).prop_map(|(permits, limit)| EntryKind::Permits { permits, limit })
 }
 
 fn steps(kind: impl Strategy<Value = EntryKind>) -> impl Strategy<Value = Vec<Step>> {
-    let arrive = kind.prop_map(Step::Arrive);
-    prop::collection::vec(
-        prop_oneof![3 => arrive, 2 => any::<prop::sample::Index>().prop_map(Step::Leave)],
-        1..40,
-    )
+    let index = any::<prop::sample::Index>;
+    let step = prop_oneof![
+        12 => kind.prop_map(Step::Arrive),
+        5 => index().prop_map(Step::Leave),
+        1 => prop::collection::vec(index(), 1..5).prop_map(Step::Die),
+        1 => index().prop_map(Step::RemoveByHand),
+        1 => prop::sample::select(vec!["#held", "#used", "#last"]).prop_map(Step::Lose),
+    ];
+    prop::collection::vec(step, 1..40)
 }
 
 struct Bed {
@@ -47,6 +56,7 @@ struct Bed {
     pubsub: redis::aio::PubSub,
     admin: redis::aio::MultiplexedConnection,
     lock: LockKey,
+    key: String,
 }
 
 impl Bed {
@@ -60,6 +70,7 @@ impl Bed {
             session: Redis::new(options).open_session().await.unwrap(),
             pubsub,
             admin: client.get_multiplexed_async_connection().await.unwrap(),
+            key: format!("{{{family}:{}}}:queue", name.encode()),
             lock: LockKey { family, name },
         }
     }
@@ -74,64 +85,94 @@ impl Bed {
         let mut woken = HashSet::new();
         let mut messages = self.pubsub.on_message();
         loop {
-            let id: String = messages.next().await.unwrap().get_payload().unwrap();
-            if id == "end" {
+            let ids: String = messages.next().await.unwrap().get_payload().unwrap();
+            if ids == "end" {
                 return woken;
             }
-            woken.insert(EntryId::from(&*id));
+            woken.extend(ids.split_whitespace().map(EntryId::from));
         }
     }
 
     async fn step(&mut self, step: Step) {
         let before = self.queue().await;
-        match step {
-            Step::Arrive(kind) => {
-                let entry = Entry { id: EntryId::random(), kind, label: String::new() };
-                let seen = self.session.enqueue(&self.lock, &entry).await.unwrap();
-                agrees(&self.queue().await, &entry.id, &seen.standing);
-            }
-            Step::Leave(index) if !before.is_empty() => {
+        let mut told = HashSet::new();
+        match &step {
+            Step::Arrive(kind) => self.arrives(&before, *kind).await,
+            _ if before.is_empty() => return,
+            Step::Leave(index) => {
                 self.session.remove(&self.lock, &index.get(&before).id).await.unwrap();
             }
-            Step::Leave(_) => return,
+            Step::Die(indices) => {
+                told = indices.iter().map(|index| index.get(&before).id.clone()).collect();
+                self.die(&told).await;
+            }
+            Step::RemoveByHand(index) => {
+                let id = &index.get(&before).id;
+                let _: () = self.admin.zrem(&self.key, id.as_str()).await.unwrap();
+                assert_eq!(self.session.look(&self.lock, id).await.unwrap(), Standing::Absent);
+            }
+            Step::Lose(what) => {
+                let _: () = self.admin.zrem(&self.key, what).await.unwrap();
+            }
         }
         let after = self.queue().await;
         for entry in &after {
             agrees(&after, &entry.id, &self.session.look(&self.lock, &entry.id).await.unwrap());
         }
-        let let_in: HashSet<EntryId> = if matches!(step, Step::Leave(_)) {
-            holding(&after).difference(&holding(&before)).cloned().collect()
-        } else {
-            HashSet::new()
-        };
         let woken = self.woken().await;
-        let agreed = before.iter().all(|entry| entry.kind.limit() == before[0].kind.limit());
-        if agreed {
-            assert_eq!(woken, let_in, "{step:?} of {before:?}");
-        } else {
-            assert!(woken.is_superset(&let_in), "{step:?} of {before:?}: {woken:?}");
+        if matches!(step, Step::Leave(_) | Step::Die(_) | Step::RemoveByHand(_)) {
+            told.extend(holding(&after).difference(&holding(&before)).cloned());
+        }
+        match step {
+            // Holders are counted again, and told again.
+            Step::Lose(_) => assert!(woken.is_subset(&holding(&after)), "{step:?} of {before:?}"),
+            _ => assert_eq!(woken, told, "{step:?} of {before:?}"),
+        }
+    }
+
+    async fn arrives(&self, before: &[QueuedEntry], kind: EntryKind) {
+        let entry = Entry { id: EntryId::random(), kind, label: String::new() };
+        let seen = self.session.enqueue(&self.lock, &entry).await.unwrap();
+        let with = [before, &[QueuedEntry { id: entry.id.clone(), kind }]].concat();
+        agrees(&with, &entry.id, &seen.standing);
+        // Whoever disagrees about the limit is not even let into the queue.
+        let refused = matches!(seen.standing, Standing::LimitMismatch { .. });
+        assert_eq!(self.queue().await, if refused { before.to_vec() } else { with });
+    }
+
+    /// The deadlines of these entries pass.
+    async fn die(&mut self, dying: &HashSet<EntryId>) {
+        let members: Vec<String> = self.admin.zrange(&self.key, 0, -1).await.unwrap();
+        for member in members {
+            let words: Vec<_> = member.split(' ').collect();
+            if words.len() == 5 && dying.contains(&EntryId::from(words[0])) {
+                let _: () = self.admin.zadd(&self.key, &member, 1u64 << 34).await.unwrap();
+            }
         }
     }
 }
 
 fn holding(queue: &[QueuedEntry]) -> HashSet<EntryId> {
-    let limit = queue.first().map_or(0, |head| head.kind.limit());
-    let holding = holders(limit, queue.iter().map(|entry| entry.kind.weight()));
-    queue[..holding].iter().map(|entry| entry.id.clone()).collect()
+    let holds = |entry: &&QueuedEntry| standing(queue, &entry.id, Revision::default()) == Standing::Holds;
+    queue.iter().filter(holds).map(|entry| entry.id.clone()).collect()
 }
 
-/// The verdicts are the same. The sets of whom to wait for are the same for locks; for semaphores with requests of different sizes
-/// ours may be another one, which is sufficient as well: as long as all of it stays, there is no room.
+/// The verdicts are the same. The sets of whom to wait for are the same for exclusive entries; for the others ours may be another one,
+/// which is sufficient as well: as long as all of it stays, there is no room. What it calls `holders` are those who hold.
 fn agrees(queue: &[QueuedEntry], id: &EntryId, ours: &Standing) {
     let whole = standing(queue, id, Revision::default());
     match (&whole, ours) {
         (Standing::Waits { wake: expected, .. }, Standing::Waits { wake, .. }) => {
             let place = queue.iter().position(|entry| entry.id == *id).unwrap();
             let own = queue[place].kind;
-            if own.family() == Family::Lock {
+            if own == EntryKind::Exclusive {
                 assert_eq!(wake, expected);
             }
-            let ahead = queue[..place].iter().filter(|entry| wake.contains(&entry.id));
+            let mut watched: HashSet<EntryId> = wake.iter().cloned().collect();
+            if watched.remove(&EntryId::from("holders")) {
+                watched.extend(holding(queue));
+            }
+            let ahead = queue[..place].iter().filter(|entry| watched.contains(&entry.id));
             let weight: u64 = ahead.map(|entry| u64::from(entry.kind.weight())).sum();
             assert!(weight + u64::from(own.weight()) > u64::from(own.limit()), "{wake:?} in {queue:?}");
         }

@@ -87,6 +87,24 @@ async fn a_failover_loses_what_the_replica_has_not() {
     held(&next).await;
 }
 
+/// Any sentinel may be silent, the first in the list as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_sentinel_is_not_waited_for() {
+    let servers = RedisSentinel::start().await.unwrap();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addresses = [&*silent.local_addr().unwrap().to_string(), servers.address()];
+    let options = RedisOptions::sentinel(addresses, servers.name()).with_session_timeout(SHORT);
+    let locks = connect(options).await;
+    let guard = locks.exclusive("l").unwrap().acquire().await.unwrap();
+    for _ in 0..3 {
+        servers.nodes()[0].cli(&["client", "kill", "type", "normal", "skipme", "yes"]).await.unwrap();
+        servers.nodes()[0].cli(&["client", "kill", "type", "pubsub"]).await.unwrap();
+        held(&guard).await;
+        tokio::time::sleep(SHORT / 2).await;
+    }
+    assert_eq!(within("release", guard.release()).await.unwrap(), Released::Held);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_replicas_nothing_is_granted() {
     let server = server::Redis::start().await.unwrap();

@@ -1,19 +1,24 @@
--- ARGV: channels, session, id, lease in µs, kind, weight, limit, label, life of the token's key in ms. KEYS[6]: the id's tombstone.
-local id, lease, kind = ARGV[3], tonumber(ARGV[4]), ARGV[5]
+-- ARGV: channels, session, id, kind, weight, limit, lease in ms, label.
+local id, weight, limit, lease = ARGV[3], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 
-if redis.call('EXISTS', KEYS[6]) == 1 then return redis.error_reply('REMOVED the entry was removed before') end
+if redis.call('ZSCORE', key, '-' .. id) then return redis.error_reply('REMOVED the entry was removed before') end
 
-if not owns(id) then
-  if redis.call('HEXISTS', records, id) == 1 then
-    return redis.error_reply('TAKEN another session has an entry with this id')
+local entry = own(id, 0)
+if entry then
+  renew(entry)
+else
+  if redis.call('ZSCORE', key, id) then return redis.error_reply('TAKEN another session has an entry with this id') end
+  local tail = nearest('-inf', '(0', 'LIMIT', 0, 1, 'WITHSCORES')
+  if tail and tail.limit ~= limit and tail.limit ~= UNBOUNDED then
+    settle()
+    return { 0, 0, -1, { tail.record, tail.ticket } }
   end
-  local ticket = math.max((tonumber(redis.call('GET', token)) or 0) + 1, now)
-  if ticket >= 9007199254740992 then return redis.error_reply('EXHAUSTED there is no larger token') end
-  ticket = string.format('%.0f', ticket)
-  redis.call('SET', token, ticket, 'PX', ARGV[9])
-  redis.call('ZADD', queue, ticket, id)
-  redis.call('HSET', records, id, table.concat({ kind, ARGV[6], ARGV[7], session, ARGV[8] }, ' '))
-  if kind == 'x' then redis.call('ZADD', exclusive, ticket, id) end
+  last = math.max(math.max(last or 0, tail and tail.ticket or 0) + 1, micros)
+  if last >= 2 ^ 53 then return redis.error_reply('EXHAUSTED there is no larger token') end
+  entry = { id = id, weight = weight, limit = limit, lease = lease, session = session, ticket = last }
+  local record = table.concat({ id, ARGV[4], ARGV[5], ARGV[6], ARGV[7], session, ARGV[8] }, ' ')
+  redis.call('ZADD', key, -last, record, last, id, now_or_later + lease, life(entry), last, '#last')
 end
-renew(id, lease)
-return look(id)
+keep()
+settle(id)
+return seen_from(entry)

@@ -1,9 +1,18 @@
--- ARGV: channels, session. The whole queue: { id, ticket, record, … }.
-local all = redis.call('ZRANGE', queue, 0, -1, 'WITHSCORES')
-local seen = {}
-for i = 1, #all, 2 do
-  seen[#seen + 1] = all[i]
-  seen[#seen + 1] = all[i + 1]
-  seen[#seen + 1] = redis.call('HGET', records, all[i])
+-- ARGV: channels, session, a ticket, a number. Of so many entries behind that ticket those that nobody removed: { record, ticket, … }, and
+-- the ticket to go on from, 0 at the end.
+settle()
+local count = tonumber(ARGV[4])
+local found = redis.call('ZRANGE', key, beyond(-tonumber(ARGV[3])), '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, count, 'WITHSCORES')
+if not found[1] then return { {}, 0 } end
+local ids = {}
+for i = 1, #found, 2 do ids[#ids + 1] = string.match(found[i], '^%w*') end
+local tickets = redis.call('ZMSCORE', key, unpack(ids))
+local rows = {}
+for i = 1, #ids do
+  local ticket = -tonumber(found[2 * i])
+  if tonumber(tickets[i]) == ticket then
+    rows[#rows + 1] = found[2 * i - 1]
+    rows[#rows + 1] = ticket
+  end
 end
-return seen
+return { rows, #ids == count and -tonumber(found[#found]) or 0 }

@@ -1,3 +1,5 @@
--- ARGV: channels, session, id.
-if not owns(ARGV[3]) then return { -1, {} } end
-return look(ARGV[3])
+-- ARGV: channels, session, id, its ticket or 0. A ticket of 0 says that the entry is not there, one of -1 that nothing of the lock is.
+local entry = own(ARGV[3], ARGV[4])
+settle()
+if not entry then return { last and 0 or -1, 0, -1, {} } end
+return seen_from(entry)

@@ -282,15 +282,7 @@ impl RedisCluster {
     /// Dropping the future kills what it has started.
     pub async fn start() -> io::Result<Self> {
         start_on_free_ports(6, async |ports| {
-            let nodes = ports[..3].iter().zip(&ports[3..]).map(async |(port, bus)| {
-                let bus = bus.to_string();
-                let arguments = [
-                    ["--cluster-enabled", "yes"],
-                    ["--cluster-port", &bus],
-                    ["--cluster-node-timeout", "2000"],
-                ];
-                Redis::start_on(*port, arguments.as_flattened()).await
-            });
+            let nodes = ports[..3].iter().zip(&ports[3..]).map(async |(port, bus)| node(*port, *bus).await);
             let nodes = try_join_all(nodes).await?;
             let create = [&["--cluster", "create"], &*addresses(&nodes), &["--cluster-yes"]].concat();
             let mut command = Command::new("redis-cli");
@@ -303,6 +295,29 @@ impl RedisCluster {
                 node.until_it_says(&["cluster", "info"], &["cluster_state:ok"]).await?;
             }
             Ok(Self { nodes })
+        })
+        .await
+    }
+
+    /// Starts one more server that belongs to the cluster and has no slots, and waits until all know of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Redis::start`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future kills what it has started; the cluster may know of it then.
+    pub async fn join(&self) -> io::Result<Redis> {
+        start_on_free_ports(2, async |ports| {
+            let (joining, bus) = (node(ports[0], ports[1]).await?, ports[1].to_string());
+            let (host, port) = joining.address().rsplit_once(':').unwrap_or_default();
+            self.nodes[0].cli(&["cluster", "meet", host, port, &bus]).await?;
+            for server in self.nodes.iter().chain([&joining]) {
+                server.until_it_says(&["cluster", "info"], &["cluster_known_nodes:4"]).await?;
+                server.until_it_says(&["cluster", "info"], &["cluster_state:ok"]).await?;
+            }
+            Ok(joining)
         })
         .await
     }
@@ -337,6 +352,19 @@ impl RedisCluster {
         });
         select_ok(asked).await.map(|(node, _)| node)
     }
+}
+
+/// A server that may be in a cluster.
+async fn node(port: u16, bus: u16) -> io::Result<Redis> {
+    let bus = bus.to_string();
+    let arguments = [
+        ["--cluster-enabled", "yes"],
+        ["--cluster-port", &bus],
+        ["--cluster-node-timeout", "2000"],
+        // Or a master that gives away its last slot becomes a replica.
+        ["--cluster-allow-replica-migration", "no"],
+    ];
+    Redis::start_on(port, arguments.as_flattened()).await
 }
 
 fn addresses(nodes: &[Redis]) -> Vec<&str> {
