@@ -5,8 +5,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getpid, getppid, getsid, set_parent_process_death_signal};
 
 use crate::exit::{Failure, OTHER};
 
@@ -38,8 +40,13 @@ fn replace(parent: i32, program: &OsStr, arguments: impl Iterator<Item = OsStrin
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         return Failure::from(io::Error::from(error)).during("cannot tie the program to its lock");
     }
-    // The parent may have died before the line above: then the signal never comes.
-    if getppid() != Pid::from_raw(parent) {
+    let parent = Pid::from_raw(parent);
+    // Until the guardian has left the session, what is sent to our process group ends it as well.
+    while getsid(parent) == getsid(None) {
+        thread::sleep(Duration::from_micros(100));
+    }
+    // The parent may have died before the signal was asked for: then it never comes.
+    if getppid() != parent {
         return Failure::new(OTHER, "fairlock died before its program started");
     }
     not_started(program, Command::new(program).args(arguments).exec())

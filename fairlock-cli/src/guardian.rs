@@ -60,18 +60,28 @@ async fn guard(grace: Duration, command: Vec<OsString>) -> Result<ExitCode, Fail
             return Err(Failure::new(OTHER, "fairlock died before its program ended"));
         };
         link.send(&report);
-        // A signal to both, the program and fairlock, may have ended the program before it was heard of here.
         match link.next().await {
+            Some(Order::Agreed) => break given_back(&mut link, lock).await,
+            // A signal to both, the program and fairlock, may have ended the program before it was heard of here.
             Some(order) => guardian.obey(order),
-            None => break,
+            None if guardian.exited() => break given_back(&mut link, lock).await,
+            // What killed both, the program and fairlock, was no end of the program's own.
+            None => {
+                output::diagnostic("killing what the program started: fairlock died");
+                break guardian.descendants.end(guardian.otherwise()).await?;
+            }
         }
     }
-    // Has fairlock died before it gave the lock back? What the program left to run may have it open, but has no
-    // business with it any more.
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns when fairlock has given the lock back, or has died before it could.
+async fn given_back(link: &mut Link, lock: Option<OwnedFd>) {
+    while link.next::<Order>().await.is_some() {}
+    // What the program left to run may have the lock open, but has no business with it any more.
     if let Some(lock) = lock {
         let _ = flock(lock, FlockOperation::Unlock);
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Starts the program, which inherits the locked file.
@@ -139,8 +149,18 @@ impl Guardian {
             }
         }
         output::diagnostic("killing the program: fairlock died");
-        self.descendants.end(if self.keeps_lock { KEPT } else { NOT_KEPT }).await?;
+        self.descendants.end(self.otherwise()).await?;
         Ok(None)
+    }
+
+    /// Whether the program ended by itself.
+    fn exited(&self) -> bool {
+        self.status.is_some_and(|status| status.code().is_some())
+    }
+
+    /// What follows if somebody cannot be killed once fairlock is dead.
+    fn otherwise(&self) -> &'static str {
+        if self.keeps_lock { KEPT } else { NOT_KEPT }
     }
 
     /// Takes note of what ended; whether anything is left.
@@ -170,6 +190,8 @@ impl Guardian {
                 self.held = held;
                 self.revoked = self.revoked.map(|moment| held.map_or(moment, |held| held.min(moment)));
             }
+            // At the end of the program only.
+            Order::Agreed => {}
             Order::Interrupted => self.asked = true,
             Order::Signal(number) => match Signal::from_named_raw(number) {
                 Some(Signal::TERM) => {

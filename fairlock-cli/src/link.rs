@@ -25,6 +25,8 @@ pub(crate) enum Order {
     Signal(i32),
     /// A signal that asks to end came from the terminal, which sent it to the program as well.
     Interrupted,
+    /// The report is taken for the end; the lock is given back next.
+    Agreed,
 }
 
 /// What the guardian answers.

@@ -113,7 +113,9 @@ async fn holding(
     terms: Terms,
     signals: &mut Signals,
 ) -> Result<ExitCode, Failure> {
-    let ended = Supervised::start(&options.command(), &guard, terms)?.attend(signals).await?;
+    let mut supervised = Supervised::start(&options.command(), &guard, terms)?;
+    let ended = supervised.attend(signals).await?;
+    let _link = supervised.into_link();
     match ended {
         Ended::Exited(status) => release(guard, status).await,
         Ended::Revoked => Err(revoked(guard).await),

@@ -89,9 +89,13 @@ impl<'g> Supervised<'g> {
                 report = self.link.next() => match report {
                     // If a signal has asked for it, the guardian ends what is left, and tells once more.
                     Some(Report::Exited { status, asked }) => if asked || !self.asked(signals).await? {
+                        self.link.send(&Order::Agreed);
                         return Ok(Ended::Exited(ExitStatus::from_raw(status)));
                     },
-                    Some(Report::Revoked) => return Ok(Ended::Revoked),
+                    Some(Report::Revoked) => {
+                        self.link.send(&Order::Agreed);
+                        return Ok(Ended::Revoked);
+                    }
                     None => return self.unguarded().await,
                 },
                 signal = signals.next() => self.pass_on(signal),
@@ -104,6 +108,11 @@ impl<'g> Supervised<'g> {
                 }
             }
         }
+    }
+
+    /// The guardian goes when this does: not before the lock is given back.
+    pub(crate) fn into_link(self) -> Link {
+        self.link
     }
 
     fn pass_on(&mut self, signal: Signal) {

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use fixture::{GRANTED, LONG, Server, exclusive, service, soon};
+use fixture::{GRANTED, LONG, Server, exclusive, runtime, service, soon};
 use lockcore::{AcquireOptions, DistributedLockExt, ErrorKind, LockGuard, LockService, Loss, Released, Wait};
 use tokio::time::sleep;
 
@@ -276,8 +276,6 @@ async fn a_semaphore_is_not_broken_by_one_who_disagrees() {
 /// nobody removes.
 #[test]
 fn a_service_outlives_the_runtime_it_was_opened_on() {
-    let runtime =
-        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let server = Server::new(None);
     let first = runtime();
     let (locks, lock) = first.block_on(exclusive(&server));
@@ -293,8 +291,6 @@ fn a_service_outlives_the_runtime_it_was_opened_on() {
 /// As in a synchronous wrapper, whose runtime stands still between two calls.
 #[test]
 fn a_session_whose_opening_stands_still_is_opened_anew() {
-    let runtime =
-        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let server = Server::new(Some(GRANTED));
     let first = runtime();
     let (_locks, lock) = first.block_on(exclusive(&server));
@@ -311,8 +307,6 @@ fn a_session_whose_opening_stands_still_is_opened_anew() {
 
 #[test]
 fn a_session_whose_opening_broke_off_is_opened_anew() {
-    let runtime =
-        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let server = Server::new(Some(GRANTED));
     let first = runtime();
     let (_locks, lock) = first.block_on(exclusive(&server));

@@ -4,7 +4,7 @@ mod fixture;
 
 use std::time::Duration;
 
-use fixture::{GRANTED, LONG, Server, exclusive, service, soon, warnings};
+use fixture::{GRANTED, LONG, Server, exclusive, runtime, service, soon, warnings};
 use lockcore::{DistributedLockExt, ErrorKind, LockService, Loss, Released};
 use tokio::time::{Instant, sleep};
 
@@ -62,8 +62,6 @@ async fn wake_ups_that_are_lost_are_made_up_for() {
 /// As when it was acquired on a runtime of a test, or of one request, that has ended since.
 #[test]
 fn a_removal_is_noticed_although_the_runtime_that_acquired_is_gone() {
-    let runtime =
-        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let server = Server::new(None);
     let first = runtime();
     let (_locks, lock) = first.block_on(exclusive(&server));
