@@ -58,7 +58,7 @@ pub(crate) type Renewal = (LockKey, Vec<(EntryId, u64)>);
 
 impl Entries {
     /// How many entries one script renews.
-    const AT_ONCE: usize = 100;
+    const AT_ONCE: usize = 50;
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
