@@ -8,8 +8,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, getpid, getppid, getsid, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
+use crate::descendants::leads_session;
 use crate::exit::{Failure, OTHER};
 
 /// Tells this program, as its first argument, to become another one.
@@ -40,16 +41,20 @@ fn replace(parent: i32, program: &OsStr, arguments: impl Iterator<Item = OsStrin
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         return Failure::from(io::Error::from(error)).during("cannot tie the program to its lock");
     }
-    let parent = Pid::from_raw(parent);
-    // Until the guardian has left the session, what is sent to our process group ends it as well.
-    while getsid(parent) == getsid(None) {
+    let Some(parent) = Pid::from_raw(parent) else { return orphaned() };
+    // Until the guardian leads a session of its own, what is sent to our process group ends it as well.
+    while getppid() == Some(parent) && !leads_session(parent) {
         thread::sleep(Duration::from_micros(100));
     }
     // The parent may have died before the signal was asked for: then it never comes.
-    if getppid() != parent {
-        return Failure::new(OTHER, "fairlock died before its program started");
+    if getppid() != Some(parent) {
+        return orphaned();
     }
     not_started(program, Command::new(program).args(arguments).exec())
+}
+
+fn orphaned() -> Failure {
+    Failure::new(OTHER, "fairlock died before its program started")
 }
 
 /// A program that does not exist or cannot be executed, with the codes of a shell.
