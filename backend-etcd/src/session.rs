@@ -125,9 +125,15 @@ impl QueueSession for EtcdSession {
         self.standing(lock, id).await.map_err(doing("look at the queue of", lock))
     }
 
-    async fn watch(&self, lock: &LockKey, ids: &[EntryId], since: Revision) -> Result<()> {
+    async fn watch(
+        &self,
+        lock: &LockKey,
+        _waiter: &EntryId,
+        ids: &[EntryId],
+        since: Revision,
+    ) -> Result<Option<Standing>> {
         let Some(stays) = ids.iter().map(|id| self.stay(lock, id)).collect::<Option<Vec<_>>>() else {
-            return Ok(());
+            return Ok(None);
         };
         let since = match since {
             Revision(0) => self.present(&stays).await.map_err(doing("watch the queue of", lock))?,
@@ -136,7 +142,7 @@ impl QueueSession for EtcdSession {
         if let Some(since) = since {
             self.bells.one_of_them_leaves(stays, created(since)).await;
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {

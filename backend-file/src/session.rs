@@ -246,9 +246,15 @@ impl QueueSession for FileSession {
         self.blocking(move |root| root.standing(&lock, &id)).await
     }
 
-    async fn watch(&self, lock: &LockKey, ids: &[EntryId], _since: Revision) -> Result<()> {
+    async fn watch(
+        &self,
+        lock: &LockKey,
+        _waiter: &EntryId,
+        ids: &[EntryId],
+        _since: Revision,
+    ) -> Result<Option<Standing>> {
         let (key, ids) = (lock.clone(), ids.to_vec());
-        let Some(files) = self.blocking(move |root| root.files(&key, &ids)).await? else { return Ok(()) };
+        let Some(files) = self.blocking(move |root| root.files(&key, &ids)).await? else { return Ok(None) };
         let mut bells = self.arm(lock, &files);
         let longest = if bells.is_empty() { UNTOLD } else { RECHECK };
         let mut pause = longest;
@@ -256,7 +262,7 @@ impl QueueSession for FileSession {
         loop {
             let (key, files) = (lock.clone(), files.clone());
             if !self.blocking(move |root| root.all_live(&key, &files)).await? {
-                return Ok(());
+                return Ok(None);
             }
             tokio::select! {
                 // The kernel tells of a close a moment before it gives the lock back.

@@ -112,10 +112,16 @@ impl QueueSession for Session {
         self.request(move |memory| Ok(memory.standing(&lock, &id))).await
     }
 
-    async fn watch(&self, lock: &LockKey, ids: &[EntryId], _: Revision) -> Result<()> {
+    async fn watch(
+        &self,
+        lock: &LockKey,
+        _waiter: &EntryId,
+        ids: &[EntryId],
+        _since: Revision,
+    ) -> Result<Option<Standing>> {
         self.shared.memory.departure(lock, ids).await;
         self.link.wake_up().await;
-        Ok(())
+        Ok(None)
     }
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lockcore::{Entry, EntryId, EntryKind, LockKey, Revision};
+use lockcore::{Entry, EntryId, EntryKind, LockKey};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -17,9 +17,6 @@ pub(crate) struct Entries {
 #[derive(Debug, Default)]
 struct State {
     entries: HashMap<EntryId, Own>,
-    /// Which entry has which [number](Own::number).
-    ids: HashMap<u64, EntryId>,
-    last: u64,
 }
 
 #[derive(Debug)]
@@ -28,9 +25,6 @@ struct Own {
     kind: EntryKind,
     /// 0 until it is known.
     ticket: u64,
-    /// Tells the entries of this session apart: it goes through the core as the revision of what a waiter saw, and comes
-    /// back when it wants to sleep.
-    number: u64,
     /// Requests to make the entry, and how many of them were answered.
     asked: u32,
     answered: u32,
@@ -67,24 +61,19 @@ impl Entries {
 
     /// A request to make the entry is about to be sent. How many rounds of renewals it has missed.
     pub(crate) fn asking(&self, lock: &LockKey, entry: &Entry) -> u32 {
-        let state = &mut *self.lock();
-        let own = state.entries.entry(entry.id.clone()).or_insert_with(|| {
-            state.last += 1;
-            state.ids.insert(state.last, entry.id.clone());
-            Own {
-                lock: lock.clone(),
-                kind: entry.kind,
-                ticket: 0,
-                number: state.last,
-                asked: 0,
-                answered: 0,
-                missed: 0,
-                leaving: false,
-                refused: false,
-                woken: Arc::default(),
-                recheck: None,
-                slept: false,
-            }
+        let mut state = self.lock();
+        let own = state.entries.entry(entry.id.clone()).or_insert_with(|| Own {
+            lock: lock.clone(),
+            kind: entry.kind,
+            ticket: 0,
+            asked: 0,
+            answered: 0,
+            missed: 0,
+            leaving: false,
+            refused: false,
+            woken: Arc::default(),
+            recheck: None,
+            slept: false,
         });
         own.asked += 1;
         own.missed
@@ -114,25 +103,27 @@ impl Entries {
         Some(Known { kind: own.kind, ticket: own.ticket, refused: own.refused })
     }
 
-    /// Somebody ahead of the entry may be dead at `recheck`. The revision to [sleep](Self::sleeper) with.
-    pub(crate) fn saw(&self, id: &EntryId, recheck: Option<Instant>) -> Revision {
-        let mut state = self.lock();
-        let Some(own) = state.entries.get_mut(id) else { return Revision::default() };
-        (own.recheck, own.slept) = (recheck, false);
-        Revision(own.number)
+    /// Somebody ahead of the entry may be dead at `recheck`.
+    pub(crate) fn saw(&self, id: &EntryId, recheck: Option<Instant>) {
+        if let Some(own) = self.lock().entries.get_mut(id) {
+            (own.recheck, own.slept) = (recheck, false);
+        }
     }
 
-    /// What wakes whoever saw this: a message, or time. Without a revision it is the owner of a held entry, who watches that
-    /// alone. Nobody sleeps twice on the same look: another is as cheap as to ask whether those are still there.
-    pub(crate) fn sleeper(&self, ids: &[EntryId], seen: Revision) -> Option<(Arc<Notify>, Option<Instant>)> {
-        let state = &mut *self.lock();
-        let waiter = state.ids.get(&seen.0).and_then(|id| state.entries.get_mut(id));
-        if let Some(waiter) = waiter {
-            let slept = std::mem::replace(&mut waiter.slept, true);
-            return (!slept).then(|| (waiter.woken.clone(), waiter.recheck));
+    /// What wakes the waiter: a message, or time. The owner of a held entry watches that alone. Nobody sleeps twice on the
+    /// same look: another is as cheap as to ask whether those are still there.
+    pub(crate) fn sleeper(
+        &self,
+        waiter: &EntryId,
+        ids: &[EntryId],
+    ) -> Option<(Arc<Notify>, Option<Instant>)> {
+        let mut state = self.lock();
+        let own = state.entries.get_mut(waiter)?;
+        if ids == [waiter.clone()] {
+            return Some((own.woken.clone(), None));
         }
-        let [id] = ids else { return None };
-        state.entries.get(id).map(|own| (own.woken.clone(), None))
+        let slept = std::mem::replace(&mut own.slept, true);
+        (!slept).then(|| (own.woken.clone(), own.recheck))
     }
 
     /// Wakes whoever sleeps for this entry, or will.
@@ -179,10 +170,7 @@ impl Entries {
 
     /// The entry is gone.
     pub(crate) fn forget(&self, id: &EntryId) {
-        let mut state = self.lock();
-        if let Some(own) = state.entries.remove(id) {
-            state.ids.remove(&own.number);
-        }
+        self.lock().entries.remove(id);
     }
 
     /// The entries to renew, some of one lock at a time. They include those that are being made, or the server could count the
@@ -235,9 +223,9 @@ mod tests {
         let entries = Entries::default();
         let (_, entry, _) = asked(&entries);
         for _ in 0..2 {
-            let seen = entries.saw(&entry.id, None);
-            assert!(entries.sleeper(&[], seen).is_some());
-            assert!(entries.sleeper(&[], seen).is_none());
+            entries.saw(&entry.id, None);
+            assert!(entries.sleeper(&entry.id, &[]).is_some());
+            assert!(entries.sleeper(&entry.id, &[]).is_none());
         }
     }
 }

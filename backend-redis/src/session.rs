@@ -116,8 +116,8 @@ impl Shared {
             holders.into_iter().chain(rows.iter().filter_map(queued)).chain([own]).collect();
         // A millisecond more, or rounding could bring us there too early.
         let recheck = u64::try_from(*remaining).ok().map(|left| Duration::from_millis(left + 1));
-        let seen = self.entries.saw(id, recheck.map(|left| Instant::now() + left));
-        standing(&entries, id, seen)
+        self.entries.saw(id, recheck.map(|left| Instant::now() + left));
+        standing(&entries, id, Revision::default())
     }
 
     async fn look(&self, lock: &LockKey, id: &EntryId, known: &Known) -> Result<Standing> {
@@ -315,13 +315,19 @@ impl QueueSession for RedisSession {
         }
     }
 
-    async fn watch(&self, _lock: &LockKey, ids: &[EntryId], since: Revision) -> Result<()> {
-        let Some((woken, recheck)) = self.alive()?.entries.sleeper(ids, since) else { return Ok(()) };
+    async fn watch(
+        &self,
+        _lock: &LockKey,
+        waiter: &EntryId,
+        ids: &[EntryId],
+        _since: Revision,
+    ) -> Result<Option<Standing>> {
+        let Some((woken, recheck)) = self.alive()?.entries.sleeper(waiter, ids) else { return Ok(None) };
         tokio::select! {
             () = woken.notified() => {}
             () = sleep_until(recheck.unwrap_or_else(Instant::now)), if recheck.is_some() => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {

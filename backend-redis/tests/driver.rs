@@ -143,8 +143,8 @@ async fn a_hand_over_costs_the_same_however_many_wait() {
         for entry in &entries {
             let standing = enqueue(&session, entry).await.standing;
             let Standing::Waits { wake, seen } = standing else { continue };
-            let (session, lock) = (session.clone(), lock.clone());
-            asleep.push(tokio::spawn(async move { session.watch(&lock, &wake, seen).await }));
+            let (session, lock, id) = (session.clone(), lock.clone(), entry.id.clone());
+            asleep.push(tokio::spawn(async move { session.watch(&lock, &id, &wake, seen).await }));
         }
         let before = bed.scripts_run().await;
         assert_eq!(session.remove(&lock, &entries[0].id).await.unwrap(), Removed::Now);
@@ -220,7 +220,7 @@ async fn many_deaths_cost_little_each() {
 async fn wait(session: Session, entry: Entry) {
     let lock = key(entry.kind.family());
     while let Standing::Waits { wake, seen } = session.look(&lock, &entry.id).await.unwrap() {
-        session.watch(&lock, &wake, seen).await.unwrap();
+        session.watch(&lock, &entry.id, &wake, seen).await.unwrap();
     }
 }
 

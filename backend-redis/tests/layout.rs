@@ -133,7 +133,9 @@ async fn dead_entries_go_wherever_they_stand() {
     let listed = other.list(&lock()).await.unwrap().entries;
     assert_eq!(listed.iter().map(|entry| &entry.id).collect::<Vec<_>>(), [&entries[1].id, &entries[3].id]);
     // Its owner is told, by a message, that it is not there any more.
-    within("the news", session.watch(&lock(), &[entries[0].id.clone()], Revision::default())).await.unwrap();
+    within("the news", session.watch(&lock(), &entries[0].id, &[entries[0].id.clone()], Revision::default()))
+        .await
+        .unwrap();
     assert_eq!(session.look(&lock(), &entries[0].id).await.unwrap(), Standing::Absent);
 }
 

@@ -182,7 +182,8 @@ async fn messages_are_heard_although_the_node_that_passed_them_on_has_left() {
     let lock = LockKey { family: Family::Lock, name: LockName::new("l").unwrap() };
     // The first return may be that of a new subscription.
     let woken = async {
-        eventually("the hand-over", || async { waits.watch(&lock, &wake, seen).await.is_ok() }).await;
+        eventually("the hand-over", || async { waits.watch(&lock, &second.id, &wake, seen).await.is_ok() })
+            .await;
     };
     assert_eq!(holds.remove(&lock, &first.id).await.unwrap(), Removed::Now);
     within("the news", woken).await;

@@ -152,7 +152,7 @@ async fn a_lock_that_is_deleted_is_lost_alone() {
     enqueue(&session, &held).await;
     bed.cli(&["del", QUEUE]).await;
     let (lock, own) = (lock(), [deleted.id.clone()]);
-    within("the news", session.watch(&lock, &own, Revision::default())).await.unwrap();
+    within("the news", session.watch(&lock, &own[0], &own, Revision::default())).await.unwrap();
     assert_eq!(session.look(&lock, &deleted.id).await.unwrap(), Standing::Absent);
     let other = key(held.kind.family());
     assert_eq!(session.look(&other, &held.id).await.unwrap(), Standing::Holds);

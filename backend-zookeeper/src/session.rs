@@ -263,7 +263,13 @@ impl QueueSession for ZooKeeperSession {
         })
     }
 
-    async fn watch(&self, lock: &LockKey, ids: &[EntryId], _since: Revision) -> Result<()> {
+    async fn watch(
+        &self,
+        lock: &LockKey,
+        _waiter: &EntryId,
+        ids: &[EntryId],
+        _since: Revision,
+    ) -> Result<Option<Standing>> {
         let watches = ids.iter().map(|id| {
             // Others' entries go by the names of their nodes.
             let name = match self.places.known(lock, id) {
@@ -276,7 +282,7 @@ impl QueueSession for ZooKeeperSession {
         if let Some((name, Seen::Stray)) = watches.collect::<FuturesUnordered<_>>().try_next().await? {
             self.places.stray(lock, name);
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {

@@ -134,11 +134,17 @@ impl QueueSession for Session {
         self.distort(lock, id, honest).await
     }
 
-    async fn watch(&self, lock: &LockKey, ids: &[EntryId], since: Revision) -> Result<()> {
+    async fn watch(
+        &self,
+        lock: &LockKey,
+        waiter: &EntryId,
+        ids: &[EntryId],
+        since: Revision,
+    ) -> Result<Option<Standing>> {
         if self.mistake == Mistake::SleepsThroughDepartures {
             std::future::pending::<()>().await;
         }
-        self.honest.watch(&self.lock(lock), ids, since).await
+        self.honest.watch(&self.lock(lock), waiter, ids, since).await
     }
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {

@@ -76,9 +76,20 @@ pub trait QueueSession: Debug + Send + Sync + 'static {
         Ok(standing(&snapshot.entries, id, snapshot.revision))
     }
 
-    /// Returns when any of the entries may have left since the revision at which they were seen; at once if
-    /// one of them is not there now.
-    async fn watch(&self, lock: &LockKey, ids: &[EntryId], since: Revision) -> Result<()>;
+    /// Returns when any of the entries `ids` may have left since the revision at which they were seen; at once if
+    /// one of them is not there now. To wake nobody but those whom the rule lets in is enough: what `waiter` waits for is
+    /// that [`look`](Self::look) says something new of it.
+    ///
+    /// `waiter` is the entry of this session for which it is asked, `ids` has that one alone if its owner holds it and
+    /// wants to know that it is gone. A driver that was told more than that something has changed says where the
+    /// waiter stands, as surely as `look` would; others say `None`, and are asked.
+    async fn watch(
+        &self,
+        lock: &LockKey,
+        waiter: &EntryId,
+        ids: &[EntryId],
+        since: Revision,
+    ) -> Result<Option<Standing>>;
 
     /// Removes one entry of this session.
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed>;

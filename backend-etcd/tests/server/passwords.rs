@@ -69,7 +69,7 @@ async fn a_token_that_the_server_does_not_know_any_more_is_renewed() {
     let Standing::Waits { wake, seen } = enqueue(&session, &lock, &second).await.standing else { panic!() };
     eventually("life", || async { session.lease().state() == SessionState::Live }).await;
     let leave = repeat("removal", || session.remove(&lock, &first.id));
-    within("the departure", async { tokio::join!(session.watch(&lock, &wake, seen), leave).0 })
+    within("the departure", async { tokio::join!(session.watch(&lock, &second.id, &wake, seen), leave).0 })
         .await
         .unwrap();
     assert_eq!(repeat("a look", || session.look(&lock, &second.id)).await, Standing::Holds);
@@ -93,7 +93,7 @@ async fn watches_are_set_although_the_token_of_their_stream_has_expired() {
     admin.kv_client().delete("/app/lock/a/0-0-ex", None).await.unwrap();
     let let_in = async {
         loop {
-            session.watch(&lock, &wake, seen).await.unwrap();
+            session.watch(&lock, &second.id, &wake, seen).await.unwrap();
             match repeat("a look", || session.look(&lock, &second.id)).await {
                 Standing::Waits { wake: next, seen: later } => (wake, seen) = (next, later),
                 standing => return standing,

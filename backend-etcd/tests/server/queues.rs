@@ -153,7 +153,7 @@ async fn a_message_wakes_whoever_waits_for_that_entry() {
         bed.put("/fairlock/inbox/0", "nonsense").await;
         bed.put("/fairlock/inbox/0", &format!("/fairlock/lock/a/{left}")).await;
     };
-    within("the message", async { tokio::join!(session.watch(&lock, &wake, seen), message).0 })
+    within("the message", async { tokio::join!(session.watch(&lock, &second.id, &wake, seen), message).0 })
         .await
         .unwrap();
     eventually("no watch", || async { bed.watches().await == 1.0 }).await;
@@ -166,7 +166,8 @@ async fn dropped_watches_leave_nothing_on_the_server() {
     let (session, lock, first) = (bed.session().await, lock("a"), exclusive());
     let seen = Revision(enqueue(&session, &lock, &first).await.token.get());
     let ids = [first.id];
-    let mut watches: FuturesUnordered<_> = (0..100).map(|_| session.watch(&lock, &ids, seen)).collect();
+    let mut watches: FuturesUnordered<_> =
+        (0..100).map(|_| session.watch(&lock, &ids[0], &ids, seen)).collect();
     tokio::select! {
         _ = watches.next() => panic!("the entry has not left"),
         () = eventually("a watch", || async { bed.watches().await == 2.0 }) => {}
@@ -175,7 +176,7 @@ async fn dropped_watches_leave_nothing_on_the_server() {
     eventually("no watch", || async { bed.watches().await == 1.0 }).await;
     session.remove(&lock, &ids[0]).await.unwrap();
     for since in [Revision(0), seen] {
-        within("a watch on nothing", session.watch(&lock, &ids, since)).await.unwrap();
+        within("a watch on nothing", session.watch(&lock, &ids[0], &ids, since)).await.unwrap();
     }
     eventually("no watch", || async { bed.watches().await == 1.0 }).await;
 }
@@ -202,13 +203,17 @@ async fn compaction_wakes_or_is_not_noticed() {
         compact().await;
         holder.remove(&lock, &first.id).await.unwrap();
     };
-    within("the departure", async { tokio::join!(waiter.watch(&lock, &wake, seen), leave).0 }).await.unwrap();
+    within("the departure", async { tokio::join!(waiter.watch(&lock, &second.id, &wake, seen), leave).0 })
+        .await
+        .unwrap();
     // One that would have to begin before it is refused, which is a reason to look.
     compact().await;
-    within("a refused watch", waiter.watch(&lock, std::slice::from_ref(&second.id), seen)).await.unwrap();
+    within("a refused watch", waiter.watch(&lock, &second.id, std::slice::from_ref(&second.id), seen))
+        .await
+        .unwrap();
     assert_eq!(waiter.look(&lock, &second.id).await.unwrap(), Standing::Holds);
     // One that begins with a look is not refused.
-    let later = waiter.watch(&lock, std::slice::from_ref(&second.id), Revision(0));
+    let later = waiter.watch(&lock, &second.id, std::slice::from_ref(&second.id), Revision(0));
     tokio::select! {
         _ = later => panic!("the entry has not left"),
         () = eventually("a watch", || async { bed.watches().await == 3.0 }) => {}
@@ -229,9 +234,11 @@ async fn a_stream_that_breaks_wakes_all() {
             eventually("a watch", || async { bed.watches().await == 2.0 }).await;
             if broken { proxy.cut() } else { proxy.mute() }
         };
-        within("a spurious wake-up", async { tokio::join!(session.watch(&lock, &wake, seen), outage).0 })
-            .await
-            .unwrap();
+        within("a spurious wake-up", async {
+            tokio::join!(session.watch(&lock, &second.id, &wake, seen), outage).0
+        })
+        .await
+        .unwrap();
         proxy.heal();
         eventually("life", || async { session.lease().state() == SessionState::Live }).await;
     }
@@ -239,7 +246,7 @@ async fn a_stream_that_breaks_wakes_all() {
         eventually("a watch", || async { bed.watches().await >= 2.0 }).await;
         repeat("removal", || session.remove(&lock, &first.id)).await;
     };
-    within("the departure", async { tokio::join!(session.watch(&lock, &wake, seen), leave).0 })
+    within("the departure", async { tokio::join!(session.watch(&lock, &second.id, &wake, seen), leave).0 })
         .await
         .unwrap();
     let standing = repeat("a look", || session.look(&lock, &second.id)).await;

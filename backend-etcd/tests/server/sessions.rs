@@ -21,7 +21,9 @@ async fn a_lease_that_is_revoked_is_a_loss() {
     let lease = bed.find(&ours.id).await.unwrap().lease();
     let revoke = bed.admin.lease_client();
     let revoked = async { revoke.clone().revoke(lease).await.unwrap() };
-    within("the departure", async { tokio::join!(next.watch(&lock, &wake, seen), revoked).0 }).await.unwrap();
+    within("the departure", async { tokio::join!(next.watch(&lock, &theirs.id, &wake, seen), revoked).0 })
+        .await
+        .unwrap();
     assert_eq!(next.look(&lock, &theirs.id).await.unwrap(), Standing::Holds);
     // Whatever asks first notices.
     assert_eq!(session.look(&lock, &ours.id).await.unwrap_err().kind(), ErrorKind::SessionLost);
@@ -95,7 +97,7 @@ async fn an_error_names_the_operation_the_lock_and_the_server() {
     told("look at the queue of", session.look(&lock, &entry.id).await.unwrap_err());
     told(
         "watch the queue of",
-        session.watch(&lock, std::slice::from_ref(&entry.id), Revision(0)).await.unwrap_err(),
+        session.watch(&lock, &entry.id, std::slice::from_ref(&entry.id), Revision(0)).await.unwrap_err(),
     );
     told("describe the queue of", session.describe(&lock).await.unwrap_err());
     told("remove from the queue of", session.remove(&lock, &entry.id).await.unwrap_err());
@@ -123,7 +125,7 @@ async fn a_server_that_hangs_is_replaced_before_the_session_is_lost() {
         proxy.heal();
     }
     let leave = repeat("removal", || session.remove(&lock, &first.id));
-    within("the departure", async { tokio::join!(session.watch(&lock, &wake, seen), leave).0 })
+    within("the departure", async { tokio::join!(session.watch(&lock, &second.id, &wake, seen), leave).0 })
         .await
         .unwrap();
 }
@@ -179,7 +181,7 @@ async fn tls_in_both_directions() {
     let options = EtcdOptions::from_url(&url.parse::<LockUrl>().unwrap()).unwrap();
     let (session, lock, entry) = (open(options.clone()).await, lock("a"), exclusive());
     let token = enqueue(&session, &lock, &entry).await.token;
-    let watch = session.watch(&lock, std::slice::from_ref(&entry.id), Revision(token.get()));
+    let watch = session.watch(&lock, &entry.id, std::slice::from_ref(&entry.id), Revision(token.get()));
     let leave = async { session.remove(&lock, &entry.id).await.unwrap() };
     within("the departure", async { tokio::join!(watch, leave).0 }).await.unwrap();
 

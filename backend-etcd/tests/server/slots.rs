@@ -169,7 +169,7 @@ async fn a_slot_in_which_somebody_else_stands_is_left_to_him() {
             eventually("a watch", || async { bed.watches().await == 2.0 }).await;
             bed.delete(key).await;
         };
-        within("the departure", async { tokio::join!(session.watch(&lock, &wake, seen), gone).0 })
+        within("the departure", async { tokio::join!(session.watch(&lock, &entry.id, &wake, seen), gone).0 })
             .await
             .unwrap();
         assert_eq!(session.look(&lock, &entry.id).await.unwrap(), Standing::Holds);
@@ -201,17 +201,17 @@ async fn a_departure_is_seen_although_another_entry_is_in_the_slot_and_watched()
     enqueue(&holder, &lock, &next).await;
     let (wake, since) = waits(&waiter, &lock, &own).await;
     assert_eq!(wake[0].as_str().split_once('@').unwrap().0, left[0].as_str().split_once('@').unwrap().0);
-    let watching = waiter.watch(&lock, &wake, since);
+    let watching = waiter.watch(&lock, &own.id, &wake, since);
     let both = async {
         eventually("a watch", || async { bed.watches().await == 3.0 }).await;
-        within("the departure", waiter.watch(&lock, &left, seen)).await.unwrap();
+        within("the departure", waiter.watch(&lock, &own.id, &left, seen)).await.unwrap();
     };
     tokio::select! {
         _ = watching => panic!("the next entry has not left"),
         () = both => {}
     }
     // Nor is one that has left taken for the one that came after it.
-    within("the departure", waiter.watch(&lock, &left, Revision(0))).await.unwrap();
+    within("the departure", waiter.watch(&lock, &own.id, &left, Revision(0))).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,7 +236,7 @@ async fn an_entry_that_stands_as_it_stood_is_looked_at_without_reading_the_queue
         assert!(
             matches!(standing, Standing::Waits { wake: again, seen: later } if again == wake && later >= seen)
         );
-        let watch = session.watch(&lock, &wake, Revision(0));
+        let watch = session.watch(&lock, &last.id, &wake, Revision(0));
         tokio::select! {
             _ = watch => panic!("the holder has not left"),
             () = eventually("a watch", || async { bed.watches().await == 2.0 }) => {}
@@ -265,7 +265,7 @@ async fn a_waiter_may_wait_for_more_entries_than_a_transaction_compares() {
     let (wake, seen) = waits(&session, &semaphore, &last).await;
     assert_eq!(wake.len(), 150);
     for since in [seen, Revision(0)] {
-        let watch = session.watch(&semaphore, &wake, since);
+        let watch = session.watch(&semaphore, &last.id, &wake, since);
         tokio::select! {
             _ = watch => panic!("nobody has left"),
             () = eventually("the watches", || async { bed.watches().await == 151.0 }) => {}
@@ -274,6 +274,6 @@ async fn a_waiter_may_wait_for_more_entries_than_a_transaction_compares() {
         assert!(matches!(session.look(&semaphore, &last.id).await.unwrap(), Standing::Waits { .. }));
     }
     session.remove(&semaphore, &holders[140].id).await.unwrap();
-    within("the departure", session.watch(&semaphore, &wake, Revision(0))).await.unwrap();
+    within("the departure", session.watch(&semaphore, &last.id, &wake, Revision(0))).await.unwrap();
     assert_eq!(session.look(&semaphore, &last.id).await.unwrap(), Standing::Holds);
 }

@@ -26,7 +26,7 @@ async fn wakes(waiter: FileSession, root: &tempfile::TempDir) {
     let (held, _) = enqueue(&holder).await;
     assert!(matches!(enqueue(&waiter).await.1, Standing::Waits { .. }));
     let (lock, ids) = (key(), [held.clone()]);
-    let mut watch = std::pin::pin!(waiter.watch(&lock, &ids, Revision::default()));
+    let mut watch = std::pin::pin!(waiter.watch(&lock, &ids[0], &ids, Revision::default()));
     let early = tokio::time::timeout(2 * RECHECK, &mut watch).await;
     assert!(early.is_err(), "woken while the entry is there");
     assert_eq!(holder.remove(&key(), &held).await.unwrap(), Removed::Now);
@@ -56,7 +56,7 @@ async fn a_directory_that_is_moved_away_wakes_although_nothing_tells() {
     let (holder, waiter) = (session(), session());
     let (held, _) = enqueue(&holder).await;
     let (lock, ids) = (key(), [held]);
-    let mut watch = std::pin::pin!(waiter.watch(&lock, &ids, Revision::default()));
+    let mut watch = std::pin::pin!(waiter.watch(&lock, &ids[0], &ids, Revision::default()));
     let early = tokio::time::timeout(Duration::from_millis(300), &mut watch).await;
     assert!(early.is_err(), "woken while the entry is there");
     std::fs::rename(&root, directory.path().join("elsewhere")).unwrap();

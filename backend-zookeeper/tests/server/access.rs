@@ -42,7 +42,7 @@ async fn an_entry_that_may_not_be_read_is_waited_for_and_described() {
     let described = session.describe(&lock).await.unwrap();
     let shown: Vec<_> = described.iter().map(|entry| (entry.token, entry.label.as_str())).collect();
     assert_eq!(shown, [(token, ""), (enqueued.token, "quirks é")]);
-    let watch = session.watch(&lock, &wake, seen);
+    let watch = session.watch(&lock, &entry.id, &wake, seen);
     let release = async {
         eventually("a watch", || async { bed.watches().await == 1 }).await;
         assert_eq!(theirs.remove(&lock, &secret.id).await.unwrap(), Removed::Now);

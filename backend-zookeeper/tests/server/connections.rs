@@ -74,7 +74,7 @@ async fn an_entry_of_another_session_is_not_adopted() {
     let Standing::Waits { wake, seen } = ours.standing else { panic!("{ours:?}") };
     let own = format!("ex-{}-0000000001", entry.id);
     assert_eq!(ours.token, bed.token(&format!("/_zklocking/a/{own}")).await);
-    let watch = session.watch(&lock, &wake, seen);
+    let watch = session.watch(&lock, &entry.id, &wake, seen);
     let release = async {
         eventually("a watch", || async { bed.watches().await == 1 }).await;
         assert_eq!(theirs.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
@@ -135,7 +135,7 @@ async fn a_closed_session_is_over_at_once_even_for_a_pending_watch() {
     let (session, lock, entry) = (bed.session().await, lock("a"), exclusive());
     session.enqueue(&lock, &entry).await.unwrap();
     let ids = [entry.id.clone()];
-    let watch = session.watch(&lock, &ids, Revision(0));
+    let watch = session.watch(&lock, &entry.id, &ids, Revision(0));
     let close = async {
         eventually("a watch", || async { bed.watches().await == 1 }).await;
         session.close().await.unwrap();
@@ -194,7 +194,7 @@ async fn many_lost_connections_lose_nothing() {
     let Standing::Waits { wake, seen } = enqueue(&session, &lock, &second).await.standing else {
         panic!("two holders")
     };
-    let watch = session.watch(&lock, &wake, seen);
+    let watch = session.watch(&lock, &second.id, &wake, seen);
     let cuts = async {
         for _ in 0..20 {
             eventually("a watch", || async { bed.watches().await == 1 }).await;

@@ -37,7 +37,7 @@ async fn locks_of_the_gem_block_ours() {
     let Standing::Waits { wake, seen } = enqueued.standing else { panic!("{enqueued:?}") };
     assert_eq!(wake, [EntryId::from("ex0000000000")]);
     bed.admin.create("/_zklocking/g/sh", b"", &EPHEMERAL).await.unwrap();
-    let watch = session.watch(&lock, &wake, seen);
+    let watch = session.watch(&lock, &entry.id, &wake, seen);
     let release = async {
         eventually("a watch", || async { bed.watches().await == 1 }).await;
         bed.admin.delete("/_zklocking/g/ex0000000000", None).await.unwrap();
@@ -85,7 +85,7 @@ async fn what_no_session_holds_is_no_entry_and_turns_no_order_round() {
     let holds = async |session: &Session, entry: &Entry| loop {
         match session.enqueue(&lock, entry).await.unwrap().standing {
             Standing::Waits { wake, seen } if !wake[0].as_str().contains(first.id.as_str()) => {
-                session.watch(&lock, &wake, seen).await.unwrap();
+                session.watch(&lock, &entry.id, &wake, seen).await.unwrap();
             }
             standing => break standing == Standing::Holds,
         }

@@ -19,16 +19,17 @@ async fn a_dropped_watch_leaves_nothing_on_the_server() {
     let (session, lock, first) = (bed.session().await, lock("a"), exclusive());
     session.enqueue(&lock, &first).await.unwrap();
     let ids = [first.id];
-    let (one, two) = (session.watch(&lock, &ids, Revision(0)), session.watch(&lock, &ids, Revision(0)));
+    let (one, two) =
+        (session.watch(&lock, &ids[0], &ids, Revision(0)), session.watch(&lock, &ids[0], &ids, Revision(0)));
     tokio::select! {
         _ = one => panic!("the entry has not left"),
         _ = two => panic!("the entry has not left"),
         () = eventually("a watch", || async { bed.watches().await == 1 }) => {}
     }
     eventually("no watch", || async { bed.watches().await == 0 }).await;
-    drop(session.watch(&lock, &ids, Revision(0)).now_or_never());
+    drop(session.watch(&lock, &ids[0], &ids, Revision(0)).now_or_never());
     session.remove(&lock, &ids[0]).await.unwrap();
-    within("the watch on nothing", session.watch(&lock, &ids, Revision(0))).await.unwrap();
+    within("the watch on nothing", session.watch(&lock, &ids[0], &ids, Revision(0))).await.unwrap();
     eventually("no watch", || async { bed.watches().await == 0 }).await;
 }
 
@@ -40,7 +41,7 @@ async fn what_a_list_shows_can_be_watched() {
     for watcher in [&session, &other] {
         let listed = [watcher.list(&lock).await.unwrap().entries.remove(0).id];
         tokio::select! {
-            fired = watcher.watch(&lock, &listed, Revision(0)) => panic!("the entry has not left: {fired:?}"),
+            fired = watcher.watch(&lock, &entry.id, &listed, Revision(0)) => panic!("the entry has not left: {fired:?}"),
             () = eventually("a watch", || async { bed.watches().await == 1 }) => {}
         }
         eventually("no watch", || async { bed.watches().await == 0 }).await;
@@ -55,8 +56,9 @@ async fn thousands_of_watches_survive_a_reconnect() {
     let (session, lock) = (through(&proxy).await, lock("a-name-of-some-length"));
     let entries: Vec<Entry> = std::iter::repeat_with(exclusive).take(2000).collect();
     join_all(entries.iter().map(|entry| enqueue(&session, &lock, entry))).await;
-    let watches =
-        entries.iter().map(|entry| session.watch(&lock, std::slice::from_ref(&entry.id), Revision(0)));
+    let watches = entries
+        .iter()
+        .map(|entry| session.watch(&lock, &entry.id, std::slice::from_ref(&entry.id), Revision(0)));
     let mut watches: FuturesUnordered<_> = watches.collect();
     let armed = || eventually("all watches", || async { bed.watches().await == 2000 });
     tokio::select! {
@@ -90,7 +92,7 @@ async fn wake_sets_of_any_size_are_watched_and_share_their_watches() {
         };
         assert_eq!(wake.len(), 100);
         let (session, gpus) = (session.clone(), gpus.clone());
-        watches.push(async move { session.watch(&gpus, &wake, seen).await.map(|()| waiter.id) });
+        watches.push(async move { session.watch(&gpus, &waiter.id, &wake, seen).await.map(|_| waiter.id) });
     }
     let before = bed.requests().await;
     let armed = eventually("one watch for each node", || async { bed.watches().await == 199 });

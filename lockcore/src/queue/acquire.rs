@@ -154,7 +154,7 @@ impl Run {
                 let begun = Instant::now();
                 let watched = place.ticket.watch(wake, seen).await;
                 self.backoff.worked(begun.elapsed());
-                watched.map(|()| Event::Woken)
+                watched.map(|standing| standing.map_or(Event::Woken, Event::Stands))
             }
         };
         match done {

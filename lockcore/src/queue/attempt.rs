@@ -32,9 +32,9 @@ enum Phase {
 pub enum Event {
     /// There is a [session](Step::Open), and a new entry for it.
     Opened,
-    /// The server answered an [`Enqueue`](Step::Enqueue) or a [`Look`](Step::Look).
+    /// The server answered an [`Enqueue`](Step::Enqueue) or a [`Look`](Step::Look), or a [`Watch`](Step::Watch) told.
     Stands(Standing),
-    /// A [`Watch`](Step::Watch) returned, rightly or not, or a [`Pause`](Step::Pause) is over.
+    /// A [`Watch`](Step::Watch) returned, rightly or not, and told no more, or a [`Pause`](Step::Pause) is over.
     Woken,
     /// The request of the last step failed.
     Failed(Failure),

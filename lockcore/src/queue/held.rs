@@ -141,12 +141,13 @@ async fn gone(
 ) -> u64 {
     let mut backoff = Backoff::default();
     loop {
-        let watched = watch(session, &lock, vec![id.clone()], Revision::default(), None).await;
+        let watched = watch(session, &lock, &id, vec![id.clone()], Revision::default()).await;
         if !held.has(number) {
             return number;
         }
         let standing = match watched {
-            Ok(()) => session.look(&lock, &id).await,
+            Ok(Some(standing)) => Ok(standing),
+            Ok(None) => session.look(&lock, &id).await,
             Err(error) => Err(error),
         };
         match standing {

@@ -11,6 +11,7 @@ use crate::entry::{EntryId, LockKey};
 use crate::error::{Error, Result};
 use crate::queue::held::{HeldEntries, watch_held};
 use crate::queue::janitor::{Removal, tend};
+use crate::queue::standing::Standing;
 use crate::session::Lease;
 
 /// A session in use, with what removes and what watches its entries.
@@ -53,7 +54,7 @@ impl OpenSession {
     }
 }
 
-/// Watches until one of the entries has left, or without reason; `also` joins them when the watch is set again.
+/// Watches until one of the entries has left, or without reason; the waiter's own joins them when the watch is set again.
 ///
 /// No watch is trusted for long: servers and client libraries have lost wake-ups
 /// (<https://github.com/etcd-io/etcd/issues/18089>, <https://github.com/python-zk/kazoo/pull/151>). Setting it again
@@ -61,18 +62,20 @@ impl OpenSession {
 pub(super) async fn watch(
     session: &dyn QueueSession,
     lock: &LockKey,
+    waiter: &EntryId,
     mut ids: Vec<EntryId>,
     mut seen: Revision,
-    also: Option<&EntryId>,
-) -> Result<()> {
+) -> Result<Option<Standing>> {
     const TRUSTED: Duration = Duration::from_secs(30);
-    let mut also = also.cloned();
     loop {
         let trusted = TRUSTED.mul_f64(rand::rng().random_range(0.8..1.0));
-        if let Ok(returned) = tokio::time::timeout(trusted, session.watch(lock, &ids, seen)).await {
+        let watched = session.watch(lock, waiter, &ids, seen);
+        if let Ok(returned) = tokio::time::timeout(trusted, watched).await {
             return returned;
         }
-        ids.extend(also.take());
+        if !ids.contains(waiter) {
+            ids.push(waiter.clone());
+        }
         seen = Revision::default();
     }
 }
@@ -90,8 +93,8 @@ pub(super) struct Ticket {
 
 impl Ticket {
     /// Waits until one of these may have left, or our own entry, if only after a while.
-    pub(super) async fn watch(&self, wake: Vec<EntryId>, seen: Revision) -> Result<()> {
-        watch(self.open.session(), &self.lock, wake, seen, Some(&self.id)).await
+    pub(super) async fn watch(&self, wake: Vec<EntryId>, seen: Revision) -> Result<Option<Standing>> {
+        watch(self.open.session(), &self.lock, &self.id, wake, seen).await
     }
 
     /// Removes the entry now. If that fails or is dropped, the ticket is as it was.
