@@ -5,6 +5,7 @@ use super::prelude::*;
 trials!("operator", Operator: [
     a_removed_holder_is_told,
     a_removed_waiter_is_told,
+    a_release_says_that_the_entry_had_been_removed,
 ]);
 
 fn operator(context: &Context) -> Result<&dyn crate::Operator, Failure> {
@@ -19,7 +20,8 @@ async fn a_removed_holder_is_told(context: Context) -> Verdict {
     let entry = a.queue().await?.remove(0);
     operator(&context)?.remove_entry(&context.key(entry.kind)?, &entry.id).await?;
     let next = context.granted(waiting).await?;
-    let loss = tokio::time::timeout(context.patience(), guard.lost()).await?;
+    let told = tokio::time::timeout(context.patience(), guard.lost()).await;
+    let loss = told.map_err(|_| Failure::new("the holder is never told"))?;
     check!(loss == Loss::Removed, "lost because {loss}");
     check!(guard.verify().await.is_err_and(|error| error.kind() == ErrorKind::EntryRemoved), "verified");
     let released = guard.release().await?;
@@ -41,5 +43,17 @@ async fn a_removed_waiter_is_told(context: Context) -> Verdict {
         Err(error) => check!(error.kind() == ErrorKind::EntryRemoved, "not told what happened: {error:?}"),
         Ok(got) => check!(false, "no error, but {got:?}"),
     }
+    Ok(())
+}
+
+/// Before the owner could notice it by himself.
+async fn a_release_says_that_the_entry_had_been_removed(context: Context) -> Verdict {
+    let alice = context.client().await?;
+    let lock = alice.locks.exclusive(context.name())?;
+    let guard = lock.acquire().await?;
+    let entry = lock.queue().await?.remove(0);
+    operator(&context)?.remove_entry(&context.key(entry.kind)?, &entry.id).await?;
+    let released = guard.release().await?;
+    check!(released == Released::Lost(Loss::Removed), "released: {released:?}");
     Ok(())
 }

@@ -1,0 +1,288 @@
+//! A driver that asks an honest one, and makes one mistake.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use async_trait::async_trait;
+use backend_memory::MemoryClient;
+use lockcore::queue::{Standing, standing};
+use lockcore::session::{Clock, Lease};
+use lockcore::{
+    Capabilities, Enqueued, Entry, EntryDetails, EntryId, EntryKind, Error, FencingToken, LockKey, LockName,
+    Loss, QueueBackend, QueueSession, QueuedEntry, Removed, Result, Revision, Snapshot,
+};
+
+/// What a wrong driver does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Mistake {
+    None,
+    AdoptsAnotherSessionsEntry,
+    AsksForOnePermit,
+    CleansUpLiveLocks,
+    ConfusesNames,
+    EndsNoEntriesWithItsSession,
+    EnqueuesAgainAfterALostReply,
+    ForgetsCancelledEntries,
+    ForgetsLabels,
+    GrantsOnAnyWakeUp,
+    HidesNames,
+    IgnoresCase,
+    IgnoresLimits,
+    KeepsNamesOfUnusedLocks,
+    ListsNobody,
+    LosesItsSessionWithAReply,
+    NeverSeesThatItsEntryIsGone,
+    NeverTellsOfLoss,
+    RemovesByPosition,
+    RemovesNothing,
+    ResetsTokens,
+    SaysOfEveryEntryThatItWasThere,
+    SaysOfNoEntryThatItWasThere,
+    SharedPassesAWaitingWriter,
+    ShowsOnePermit,
+    ShowsOtherTokens,
+    ShowsTheQueueBackwards,
+    SleepsThroughDepartures,
+    SmallRequestPassesALargeOne,
+    StartsTokensAnewWithEachSession,
+    TakesAnOutageForTheEnd,
+    WatchesOneHolderOnly,
+}
+
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) client: MemoryClient,
+    pub(crate) mistake: Mistake,
+    pub(crate) used: UsedLocks,
+}
+
+/// All locks that ever had an entry.
+pub(crate) type UsedLocks = Arc<Mutex<Vec<LockKey>>>;
+
+#[derive(Debug)]
+struct Session {
+    honest: Arc<dyn QueueSession>,
+    mistake: Mistake,
+    carefree: Lease,
+    /// The first token that was given on this session.
+    first: OnceLock<u64>,
+    used: UsedLocks,
+}
+
+#[async_trait]
+impl QueueBackend for Driver {
+    fn capabilities(&self) -> Capabilities {
+        self.client.capabilities()
+    }
+
+    fn place(&self) -> String {
+        self.client.place()
+    }
+
+    async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
+        let clock = Clock::tokio();
+        let carefree = Lease::new(clock, None, clock.now());
+        let taken = |error: Error| error.with_retryable(self.mistake != Mistake::TakesAnOutageForTheEnd);
+        let honest = self.client.open_session().await.map_err(taken)?;
+        let (mistake, used) = (self.mistake, self.used.clone());
+        Ok(Arc::new(Session { honest, mistake, carefree, first: OnceLock::new(), used }))
+    }
+}
+
+impl Session {
+    fn makes(&self, mistake: Mistake) -> bool {
+        self.mistake == mistake
+    }
+
+    /// What the driver makes of an honest answer.
+    async fn distort(&self, lock: &LockKey, id: &EntryId, honest: Standing) -> Result<Standing> {
+        Ok(match (self.mistake, honest) {
+            (Mistake::WatchesOneHolderOnly, Standing::Waits { wake, seen }) => {
+                Standing::Waits { wake: wake.into_iter().take(1).collect(), seen }
+            }
+            (Mistake::SharedPassesAWaitingWriter, Standing::Waits { .. }) => {
+                self.passing(lock, id, |waiting| waiting == EntryKind::Exclusive).await?
+            }
+            (Mistake::SmallRequestPassesALargeOne, Standing::Waits { .. }) => {
+                self.passing(lock, id, |waiting| waiting.weight() > 1).await?
+            }
+            (Mistake::NeverSeesThatItsEntryIsGone, Standing::Absent)
+            | (Mistake::IgnoresLimits, Standing::LimitMismatch { .. }) => Standing::Holds,
+            (_, honest) => honest,
+        })
+    }
+
+    /// Where an entry would stand if it could pass some of those who wait.
+    async fn passing(&self, lock: &LockKey, id: &EntryId, passed: fn(EntryKind) -> bool) -> Result<Standing> {
+        let mut entries = self.honest.list(lock).await?.entries;
+        let head = entries.remove(0);
+        entries.retain(|entry| entry.id == *id || !passed(entry.kind));
+        entries.insert(0, head);
+        Ok(standing(&entries, id, Revision::default()))
+    }
+
+    /// The lock that the driver takes this one for.
+    fn lock(&self, lock: &LockKey) -> LockKey {
+        let name = lock.name.as_str();
+        let name = match self.mistake {
+            Mistake::ConfusesNames => name.replace('/', "__"),
+            Mistake::IgnoresCase => name.to_ascii_lowercase(),
+            _ => name.to_owned(),
+        };
+        LockName::new(&name).map_or_else(|_| lock.clone(), |name| LockKey { name, ..lock.clone() })
+    }
+
+    async fn token(&self, lock: &LockKey, honest: FencingToken) -> Result<FencingToken> {
+        Ok(match self.mistake {
+            Mistake::ResetsTokens => FencingToken::new(self.honest.list(lock).await?.entries.len() as u64),
+            Mistake::StartsTokensAnewWithEachSession => {
+                FencingToken::new(honest.get() - self.first.get_or_init(|| honest.get()))
+            }
+            _ => honest,
+        })
+    }
+
+    /// What an operator would do by hand.
+    async fn remove_all(&self) -> Result<()> {
+        for lock in self.honest.names().await? {
+            for QueuedEntry { id, .. } in self.honest.list(&lock).await?.entries {
+                self.honest.remove(&lock, &id).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl QueueSession for Session {
+    fn lease(&self) -> &Lease {
+        if self.makes(Mistake::NeverTellsOfLoss) { &self.carefree } else { self.honest.lease() }
+    }
+
+    async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
+        let lock = &self.lock(lock);
+        if self.makes(Mistake::KeepsNamesOfUnusedLocks) {
+            self.used.lock().unwrap().push(lock.clone());
+        }
+        if self.makes(Mistake::AdoptsAnotherSessionsEntry) {
+            let queue = self.honest.describe(lock).await?;
+            if let Some(other) = queue.into_iter().find(|other| other.label == entry.label) {
+                return Ok(Enqueued { token: other.token, standing: Standing::Holds });
+            }
+        }
+        let mut entry = entry.clone();
+        if let (Mistake::AsksForOnePermit, EntryKind::Permits { permits, .. }) =
+            (self.mistake, &mut entry.kind)
+        {
+            *permits = 1;
+        }
+        if self.makes(Mistake::EnqueuesAgainAfterALostReply) {
+            let first = self.honest.enqueue(lock, &entry).await;
+            if first.is_ok() {
+                return first;
+            }
+            let again = Entry { id: EntryId::random(), ..entry.clone() };
+            self.honest.enqueue(lock, &again).await?;
+        }
+        let Enqueued { token, standing } = self.honest.enqueue(lock, &entry).await?;
+        let token = self.token(lock, token).await?;
+        Ok(Enqueued { token, standing: self.distort(lock, &entry.id, standing).await? })
+    }
+
+    async fn list(&self, lock: &LockKey) -> Result<Snapshot> {
+        if self.makes(Mistake::ListsNobody) {
+            return Ok(Snapshot::default());
+        }
+        self.honest.list(&self.lock(lock)).await
+    }
+
+    async fn look(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
+        if self.makes(Mistake::GrantsOnAnyWakeUp) {
+            return Ok(Standing::Holds);
+        }
+        let lock = &self.lock(lock);
+        let honest = self.honest.look(lock, id).await?;
+        self.distort(lock, id, honest).await
+    }
+
+    async fn watch(
+        &self,
+        lock: &LockKey,
+        waiter: &EntryId,
+        ids: &[EntryId],
+        since: Revision,
+    ) -> Result<Option<Standing>> {
+        let own = ids == std::slice::from_ref(waiter);
+        if self.makes(Mistake::SleepsThroughDepartures)
+            || own && self.makes(Mistake::NeverSeesThatItsEntryIsGone)
+        {
+            std::future::pending::<()>().await;
+        }
+        let told = self.honest.watch(&self.lock(lock), waiter, ids, since).await?;
+        // The mistakes are made by those who look.
+        Ok(told.filter(|_| self.makes(Mistake::None)))
+    }
+
+    async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        let lock = &self.lock(lock);
+        let removed = match self.mistake {
+            Mistake::RemovesNothing => Removed::Now,
+            Mistake::ForgetsCancelledEntries if self.honest.look(lock, id).await? != Standing::Holds => {
+                Removed::Now
+            }
+            Mistake::RemovesByPosition => {
+                let first = self.honest.list(lock).await?.entries.into_iter().next();
+                self.honest.remove(lock, &first.map_or(id.clone(), |first| first.id)).await?
+            }
+            Mistake::LosesItsSessionWithAReply => {
+                let lost = |_: &Error| self.honest.lease().end(Loss::Expired);
+                self.honest.remove(lock, id).await.inspect_err(lost)?
+            }
+            _ => self.honest.remove(lock, id).await?,
+        };
+        Ok(match self.mistake {
+            Mistake::SaysOfEveryEntryThatItWasThere => Removed::Now,
+            Mistake::SaysOfNoEntryThatItWasThere => Removed::Absent,
+            _ => removed,
+        })
+    }
+
+    async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
+        let mut entries = self.honest.describe(&self.lock(lock)).await?;
+        if self.makes(Mistake::ShowsTheQueueBackwards) {
+            entries.reverse();
+        }
+        for entry in &mut entries {
+            match (self.mistake, &mut entry.kind) {
+                (Mistake::ForgetsLabels, _) => entry.label.clear(),
+                (Mistake::ShowsOtherTokens, _) => entry.token = FencingToken::new(entry.token.get() + 1),
+                (Mistake::ShowsOnePermit, EntryKind::Permits { permits, .. }) => *permits = 1,
+                _ => {}
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn names(&self) -> Result<Vec<LockKey>> {
+        let mut names = self.honest.names().await?;
+        match self.mistake {
+            Mistake::HidesNames => names.clear(),
+            Mistake::KeepsNamesOfUnusedLocks => names.extend(self.used.lock().unwrap().iter().cloned()),
+            _ => {}
+        }
+        Ok(names)
+    }
+
+    async fn cleanup(&self) -> Result<u64> {
+        if self.makes(Mistake::CleansUpLiveLocks) {
+            self.remove_all().await?;
+        }
+        self.honest.cleanup().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        if self.makes(Mistake::EndsNoEntriesWithItsSession) {
+            return Ok(());
+        }
+        self.honest.close().await
+    }
+}
