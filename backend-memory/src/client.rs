@@ -66,10 +66,33 @@ impl MemoryClient {
     /// the session.
     pub fn disconnect(&self) {
         self.link.disconnect();
-        for session in self.live_sessions() {
-            doubt(&session, self.session_timeout);
-            tokio::spawn(expire_unless_connected(session, self.link.clone(), self.session_timeout));
+        self.expire_in_time();
+    }
+
+    /// Keeps requests back: after the session timeout the server ends the session. Replies and wake-ups pass.
+    pub fn hold(&self) {
+        if self.link.hold() {
+            self.expire_in_time();
         }
+    }
+
+    /// Fails the requests that are [held](Self::hold), and lets new ones through. The server executes no request of a
+    /// connection that has a successor.
+    pub fn abandon(&self) {
+        self.link.abandon();
+        self.renew();
+    }
+
+    /// Lets requests through, but keeps replies and wake-ups until [`reconnect`](Self::reconnect) or [`hold`](Self::hold). Requests do
+    /// not renew the session: after the session timeout the server ends it.
+    pub fn delay(&self) {
+        self.link.delay();
+        self.expire_in_time();
+    }
+
+    /// How many requests have been held, and replies delayed, so far.
+    pub fn kept(&self) -> usize {
+        self.link.kept()
     }
 
     /// Lets requests through, but no replies and no wake-ups. The server keeps the session alive, the client must
@@ -79,8 +102,14 @@ impl MemoryClient {
         self.live_sessions().iter().for_each(|session| doubt(session, self.session_timeout));
     }
 
-    /// Ends [`disconnect`](Self::disconnect) and [`mute`](Self::mute). Replies that were held up are lost.
+    /// Ends [`disconnect`](Self::disconnect), [`hold`](Self::hold), [`delay`](Self::delay) and [`mute`](Self::mute), whose replies
+    /// are lost.
     pub fn reconnect(&self) {
+        self.renew();
+        self.link.heal();
+    }
+
+    fn renew(&self) {
         for session in self.live_sessions() {
             if session.lease.loss().is_some() || session.closed.load(Ordering::Acquire) {
                 session.memory.end_session(session.number);
@@ -89,7 +118,13 @@ impl MemoryClient {
                 session.lease.grant(None);
             }
         }
-        self.link.heal();
+    }
+
+    fn expire_in_time(&self) {
+        for session in self.live_sessions() {
+            doubt(&session, self.session_timeout);
+            tokio::spawn(expire_unless_connected(session, self.link.clone(), self.session_timeout));
+        }
     }
 
     /// Lets something go wrong with the next request; several faults are for as many requests.

@@ -1,6 +1,7 @@
 //! The "network" between one client and the server, and what can go wrong on it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,20 +25,45 @@ pub enum Fault {
 #[derive(Debug, Clone, Copy)]
 struct State {
     connected: bool,
+    held: bool,
+    /// How many connections were given up, with the requests that were held on them.
+    abandoned: u64,
     replies: bool,
+    delayed: bool,
     wake_ups: bool,
+}
+
+impl State {
+    /// Whether requests come to the server.
+    fn passes(&self) -> bool {
+        self.connected && !self.held
+    }
+
+    /// Whether replies come back.
+    fn answers(&self) -> bool {
+        self.replies && !self.delayed
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Link {
     state: watch::Sender<State>,
     faults: Mutex<VecDeque<Fault>>,
+    /// Requests and replies that were held or delayed.
+    kept: AtomicUsize,
 }
 
 impl Link {
     pub(crate) fn new() -> Self {
-        let state = State { connected: true, replies: true, wake_ups: true };
-        Self { state: watch::Sender::new(state), faults: Mutex::default() }
+        let state = State {
+            connected: true,
+            held: false,
+            abandoned: 0,
+            replies: true,
+            delayed: false,
+            wake_ups: true,
+        };
+        Self { state: watch::Sender::new(state), faults: Mutex::default(), kept: AtomicUsize::new(0) }
     }
 
     fn faults(&self) -> MutexGuard<'_, VecDeque<Fault>> {
@@ -46,8 +72,8 @@ impl Link {
 
     /// Whether nothing is going wrong.
     pub(crate) fn is_healthy(&self) -> bool {
-        let State { connected, replies, .. } = *self.state.borrow();
-        connected && replies && self.faults().is_empty()
+        let state = *self.state.borrow();
+        state.passes() && state.answers() && self.faults().is_empty()
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -62,12 +88,33 @@ impl Link {
         self.state.send_modify(|state| state.connected = false);
     }
 
+    /// Whether everything passed before.
+    pub(crate) fn hold(&self) -> bool {
+        let before = *self.state.borrow();
+        self.state.send_modify(|state| (state.held, state.delayed) = (true, false));
+        before.passes() && before.answers()
+    }
+
+    pub(crate) fn abandon(&self) {
+        self.state.send_modify(|state| (state.held, state.abandoned) = (false, state.abandoned + 1));
+    }
+
+    pub(crate) fn delay(&self) {
+        self.state.send_modify(|state| state.delayed = true);
+    }
+
+    pub(crate) fn kept(&self) -> usize {
+        self.kept.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn mute(&self) {
         self.state.send_modify(|state| state.replies = false);
     }
 
     pub(crate) fn heal(&self) {
-        self.state.send_modify(|state| (state.connected, state.replies) = (true, true));
+        self.state.send_modify(|state| {
+            *state = State { connected: true, held: false, replies: true, delayed: false, ..*state };
+        });
     }
 
     pub(crate) fn hold_wake_ups(&self, hold: bool) {
@@ -82,7 +129,14 @@ impl Link {
             Some(Fault::DelayRequest(delay)) => tokio::time::sleep(delay).await,
             _ => {}
         }
-        self.wait_for(|state| state.connected).await;
+        let begun = *self.state.borrow();
+        if begun.held {
+            self.kept.fetch_add(1, Ordering::Relaxed);
+        }
+        self.wait_for(|state| state.passes() || state.abandoned != begun.abandoned).await;
+        if self.state.borrow().abandoned != begun.abandoned {
+            return Err(connection_lost());
+        }
         let reply = request();
         match fault {
             Some(Fault::LoseReply) => return Err(connection_lost()),
@@ -94,17 +148,21 @@ impl Link {
             self.wait_for(|state| state.replies).await;
             return Err(connection_lost());
         }
+        if self.state.borrow().delayed {
+            self.kept.fetch_add(1, Ordering::Relaxed);
+            self.wait_for(|state| !state.delayed).await;
+        }
         reply
     }
 
     /// Until wake-ups pass.
     pub(crate) async fn wake_up(&self) {
-        self.wait_for(|state| state.connected && state.replies && state.wake_ups).await;
+        self.wait_for(|state| state.connected && state.answers() && state.wake_ups).await;
     }
 
     /// Until requests pass.
     pub(crate) async fn connected(&self) {
-        self.wait_for(|state| state.connected && state.replies).await;
+        self.wait_for(|state| state.passes() && state.answers()).await;
     }
 
     async fn wait_for(&self, condition: impl Fn(&State) -> bool + Send + Sync) {

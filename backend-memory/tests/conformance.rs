@@ -56,6 +56,25 @@ impl Network for Link {
         self.0.mute();
     }
 
+    fn delay(&self) {
+        self.0.delay();
+    }
+
+    fn hold(&self) {
+        self.0.hold();
+    }
+
+    fn held(&self) -> usize {
+        self.0.kept()
+    }
+
+    fn abandon(&self) {
+        self.0.abandon();
+    }
+
+    /// The server listens to a connection no more that has a successor.
+    fn deliver(&self) {}
+
     fn heal(&self) {
         self.0.reconnect();
     }

@@ -91,7 +91,16 @@ async fn contend(locks: Arc<QueueLocks>, name: &str, busy: &AtomicBool, grants: 
 }
 
 async fn all_hold(guards: &[LockGuard]) {
-    try_join_all(guards.iter().map(LockGuard::verify)).await.unwrap();
+    eventually("an answer about all locks", || async {
+        let verified = try_join_all(guards.iter().map(LockGuard::verify)).await;
+        // On a busy machine an answer may come too late, which is no loss.
+        let late = verified.is_err_and(|error| {
+            assert_eq!(error.kind(), ErrorKind::Unreachable, "{error:?}");
+            true
+        });
+        !late
+    })
+    .await;
     assert!(guards.iter().all(LockGuard::is_valid));
 }
 

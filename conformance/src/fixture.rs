@@ -74,7 +74,18 @@ pub trait Network: Debug + Send + Sync {
     fn cut(&self);
     /// Requests pass, replies and wake-ups do not: what is sent is executed, and its outcome unknown.
     fn mute(&self);
-    /// Everything passes again. Replies that were kept back are lost.
+    /// Requests pass, replies and wake-ups come late: when healed.
+    fn delay(&self);
+    /// Requests come late: when healed, or [delivered](Self::deliver). Replies and wake-ups pass.
+    fn hold(&self);
+    /// How much has been held or delayed so far, in whatever unit.
+    fn held(&self) -> usize;
+    /// The client notices that the connection on which requests are held is gone; a new one passes. The server has not noticed.
+    fn abandon(&self);
+    /// The requests that were held on a connection that was [abandoned](Self::abandon) come to the server, if that still
+    /// listens.
+    fn deliver(&self);
+    /// Everything passes again, what was held or delayed first. Replies that were muted are lost.
     fn heal(&self);
 }
 

@@ -65,7 +65,12 @@ impl Proxy {
         self.state.send_modify(|state| state.enter(Mode::Hold));
     }
 
-    /// Lets everything pass again, what was held first.
+    /// Keeps what the server sends from now on; requests still pass. So they are executed, and their replies come late.
+    pub fn delay(&self) {
+        self.state.send_modify(|state| state.enter(Mode::Delay));
+    }
+
+    /// Lets everything pass again, what was kept first.
     pub fn heal(&self) {
         self.state.send_modify(|state| state.enter(Mode::Pass));
     }
@@ -85,7 +90,8 @@ impl Proxy {
         self.state.send_modify(|state| state.events.push(Event::Deliver));
     }
 
-    /// How many bytes of requests have been [held](Self::hold) so far. When it has grown, the client has sent.
+    /// How many bytes of requests have been [held](Self::hold), and of replies [delayed](Self::delay), so far. When it has
+    /// grown, the client has sent, or the server answered.
     pub fn held(&self) -> usize {
         self.counts.held.load(Ordering::Relaxed)
     }
@@ -109,7 +115,19 @@ enum Mode {
     Pass,
     Mute,
     Hold,
+    Delay,
     Cut,
+}
+
+impl Mode {
+    /// What waits for a later verb.
+    fn keeps(self) -> Option<Direction> {
+        match self {
+            Mode::Hold => Some(Direction::Requests),
+            Mode::Delay => Some(Direction::Replies),
+            Mode::Pass | Mode::Mute | Mode::Cut => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,7 +263,7 @@ impl Link {
             return Ok(false);
         }
         let ended = state.first(self.born, &[Event::Reset, Event::Abandon]).is_some();
-        if ended || (state.mode == Mode::Hold && direction == Direction::Requests) {
+        if ended || state.mode.keeps() == Some(direction) {
             return Ok(false);
         }
         while !buffer.is_empty() {
@@ -270,7 +288,7 @@ impl Link {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
             result => result?,
         };
-        if !open && direction == Direction::Requests {
+        if !open && self.state.borrow().mode.keeps() == Some(direction) {
             self.counts.held.fetch_add(read, Ordering::Relaxed);
         }
         Ok(read > 0)

@@ -139,6 +139,26 @@ impl Network for Proxy {
         Proxy::mute(self);
     }
 
+    fn delay(&self) {
+        Proxy::delay(self);
+    }
+
+    fn hold(&self) {
+        Proxy::hold(self);
+    }
+
+    fn held(&self) -> usize {
+        Proxy::held(self)
+    }
+
+    fn abandon(&self) {
+        Proxy::abandon(self);
+    }
+
+    fn deliver(&self) {
+        Proxy::deliver(self);
+    }
+
     fn heal(&self) {
         Proxy::heal(self);
     }

@@ -178,6 +178,21 @@ async fn replies_pass_while_requests_are_held() {
 }
 
 #[tokio::test]
+async fn a_delayed_reply_arrives_when_healed() {
+    let echo = Echo::start().await;
+    let mut client = echo.client().await;
+    echo.proxy.delay();
+    client.write_all(b"ask").await.unwrap();
+    until(|| echo.proxy.held() == b"ask".len()).await;
+    assert!(echo.has(b"ask"), "the server was asked");
+    assert!(client.try_read(&mut [0; 8]).is_err(), "the reply passed");
+    echo.proxy.heal();
+    let mut answer = [0; 3];
+    within(client.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"ask");
+}
+
+#[tokio::test]
 async fn an_abandoned_request_arrives_after_its_client_gave_up() {
     let echo = Echo::start().await;
     let mut client = echo.client().await;

@@ -12,6 +12,7 @@ trials!("disconnect", Network: [
     a_guard_dropped_while_disconnected_is_given_back,
     a_timeout_ends_while_disconnected,
     a_wake_up_during_the_disconnect_is_not_missed,
+    a_request_that_comes_after_its_removal_brings_nothing_back,
 ]);
 
 async fn a_holder_keeps_its_lock(context: Context) -> Verdict {
@@ -150,5 +151,28 @@ async fn a_wake_up_during_the_disconnect_is_not_missed(context: Context) -> Verd
     check!(released == Released::Held, "released: {released:?}");
     bob.network()?.heal();
     drop(context.granted(waiting).await?);
+    Ok(())
+}
+
+/// The client gave its connection up, asked again on another, gave the wait up, and the server said that the entry is gone.
+async fn a_request_that_comes_after_its_removal_brings_nothing_back(context: Context) -> Verdict {
+    let (alice, bob) = context.pair().await?;
+    let (a, b) = (alice.locks.exclusive(context.name())?, bob.locks.exclusive(context.name())?);
+    let guard = a.acquire().await?;
+    bob.network()?.hold();
+    let held = bob.network()?.held();
+    let options = bob.options().with_wait(Wait::For(Duration::from_millis(300)));
+    let waiting = tokio::spawn(async move { b.acquire_with(&options).await });
+    context.until("the request is sent", async || Ok(bob.network()?.held() > held)).await?;
+    bob.network()?.abandon();
+    check!(context.finished(waiting).await?.is_none(), "two holders");
+    context.until_queue(&*a, "only the holder is there", |queue| queue.len() == 1).await?;
+    bob.network()?.deliver();
+    for _ in 0..20 {
+        let queue = a.queue().await?;
+        check!(queue.len() == 1, "an entry came back that nobody waits with: {queue:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    guard.verify().await?;
     Ok(())
 }

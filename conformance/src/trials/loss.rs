@@ -12,6 +12,8 @@ trials!("loss", Network: [
     a_session_that_ends_between_enqueue_and_answer_leaves_nothing,
     a_protected_future_ends_with_the_lock,
     the_way_back_does_not_revive_a_lost_guard,
+    an_answer_that_comes_late_prolongs_nothing,
+    a_request_that_comes_after_the_end_of_its_session_leaves_nothing,
 ]);
 
 async fn a_holder_that_is_cut_off_is_told_before_the_next_is_let_in(context: Context) -> Verdict {
@@ -153,5 +155,48 @@ async fn the_way_back_does_not_revive_a_lost_guard(context: Context) -> Verdict 
     let next = b.acquire_timeout(context.patience()).await?;
     check!(next.is_some(), "a lost session lives on");
     check!(!guard.is_valid(), "a lost guard is valid again");
+    Ok(())
+}
+
+/// The server counts from when it got the renewal, so whoever sent it must not count from the answer.
+async fn an_answer_that_comes_late_prolongs_nothing(context: Context) -> Verdict {
+    let (alice, bob) = context.pair().await?;
+    let (a, b) = (alice.locks.exclusive(context.name())?, bob.locks.exclusive(context.name())?);
+    let guard = a.acquire().await?;
+    let waiting = context.enqueue(&b, bob.options(), 1).await?;
+    let network = alice.network()?;
+    network.delay();
+    // More than the margin, and less than the session.
+    tokio::time::sleep(context.fixture().session_timeout().mul_f64(0.45)).await;
+    // The answers come, and no other renewal is heard.
+    network.hold();
+    let next = context.granted_in_the_end(waiting).await?;
+    check!(!guard.is_valid(), "two valid guards");
+    next.verify().await?;
+    Ok(())
+}
+
+/// It was sent in time, on a connection that lives on.
+async fn a_request_that_comes_after_the_end_of_its_session_leaves_nothing(context: Context) -> Verdict {
+    let (alice, bob) = context.pair().await?;
+    let (a, b) = (alice.locks.exclusive(context.name())?, bob.locks.exclusive(context.name())?);
+    let sign = format!("{}/sign", context.name());
+    let held = alice.locks.exclusive(&sign)?.acquire().await?;
+    alice.network()?.hold();
+    let sent = alice.network()?.held();
+    let options = alice.options().with_requeue(false);
+    let attempt = tokio::spawn(async move { a.acquire_with(&options).await });
+    context.until("the request is sent", async || Ok(alice.network()?.held() > sent)).await?;
+    let over = bob.locks.exclusive(&sign)?.acquire_timeout(context.patience()).await?;
+    check!(over.is_some() && !held.is_valid(), "the session of whoever sends nothing lives on");
+    alice.network()?.heal();
+    ends_with_its_session(&context, attempt).await?;
+    // It may still be on its way, and a server may need as long as a session lives to find that nobody renews it.
+    for _ in 0..20 {
+        let next = b.acquire_timeout(context.patience()).await?;
+        check!(next.is_some(), "an entry of a session that has ended is in the way");
+        drop(next);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     Ok(())
 }

@@ -1,14 +1,16 @@
 //! A driver that asks an honest one, and makes one mistake.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use backend_memory::MemoryClient;
 use lockcore::queue::{Standing, standing};
 use lockcore::session::{Clock, Lease};
 use lockcore::{
-    Capabilities, Enqueued, Entry, EntryDetails, EntryId, EntryKind, Error, FencingToken, LockKey, LockName,
-    Loss, QueueBackend, QueueSession, QueuedEntry, Removed, Result, Revision, Snapshot,
+    Capabilities, Enqueued, Entry, EntryDetails, EntryId, EntryKind, Error, ErrorKind, FencingToken, LockKey,
+    LockName, Loss, QueueBackend, QueueSession, QueuedEntry, Removed, Result, Revision, Snapshot,
 };
 
 /// What a wrong driver does.
@@ -19,8 +21,11 @@ pub(crate) enum Mistake {
     AsksForOnePermit,
     CleansUpLiveLocks,
     ConfusesNames,
+    CountsTheSessionFromTheAnswer,
     EndsNoEntriesWithItsSession,
     EnqueuesAgainAfterALostReply,
+    EnqueuesForAnEndedSession,
+    ExecutesLateRequests,
     ForgetsCancelledEntries,
     ForgetsLabels,
     GrantsOnAnyWakeUp,
@@ -42,6 +47,7 @@ pub(crate) enum Mistake {
     ShowsOtherTokens,
     ShowsTheQueueBackwards,
     SleepsThroughDepartures,
+    TakesItsTokenBeforeItsPlace,
     SmallRequestPassesALargeOne,
     StartsTokensAnewWithEachSession,
     TakesAnOutageForTheEnd,
@@ -53,19 +59,29 @@ pub(crate) struct Driver {
     pub(crate) client: MemoryClient,
     pub(crate) mistake: Mistake,
     pub(crate) used: UsedLocks,
+    pub(crate) late: LateRequests,
+    /// The last token that was given.
+    pub(crate) last: Arc<AtomicU64>,
 }
 
 /// All locks that ever had an entry.
 pub(crate) type UsedLocks = Arc<Mutex<Vec<LockKey>>>;
 
+/// Requests that were given up before they came to the server, and where they would come.
+pub(crate) type LateRequests = Arc<Mutex<Vec<(Arc<dyn QueueSession>, LockKey, Entry)>>>;
+
 #[derive(Debug)]
 struct Session {
     honest: Arc<dyn QueueSession>,
     mistake: Mistake,
-    carefree: Lease,
+    /// What the driver believes, if it does not know better.
+    believed: Lease,
     /// The first token that was given on this session.
     first: OnceLock<u64>,
     used: UsedLocks,
+    late: LateRequests,
+    last: Arc<AtomicU64>,
+    client: MemoryClient,
 }
 
 #[async_trait]
@@ -80,11 +96,44 @@ impl QueueBackend for Driver {
 
     async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
         let clock = Clock::tokio();
-        let carefree = Lease::new(clock, None, clock.now());
+        let counts = self.mistake == Mistake::CountsTheSessionFromTheAnswer;
+        let believed = Lease::new(clock, counts.then_some(MemoryClient::SESSION_TIMEOUT), clock.now());
         let taken = |error: Error| error.with_retryable(self.mistake != Mistake::TakesAnOutageForTheEnd);
         let honest = self.client.open_session().await.map_err(taken)?;
-        let (mistake, used) = (self.mistake, self.used.clone());
-        Ok(Arc::new(Session { honest, mistake, carefree, first: OnceLock::new(), used }))
+        if counts {
+            tokio::spawn(renew(honest.clone(), believed.clone()));
+        }
+        let first = OnceLock::new();
+        let (used, late, client) = (self.used.clone(), self.late.clone(), self.client.clone());
+        let last = self.last.clone();
+        Ok(Arc::new(Session { honest, mistake: self.mistake, believed, first, used, late, last, client }))
+    }
+}
+
+/// Takes every answer for a renewal that was sent when the answer came.
+async fn renew(session: Arc<dyn QueueSession>, believed: Lease) {
+    while believed.loss().is_none() {
+        if session.names().await.is_ok() {
+            believed.renewed(believed.now());
+        }
+        tokio::time::sleep(MemoryClient::SESSION_TIMEOUT / 10).await;
+    }
+}
+
+async fn append_in_any_case(
+    session: Arc<dyn QueueSession>,
+    client: MemoryClient,
+    lock: &LockKey,
+    entry: &Entry,
+) -> Result<Enqueued> {
+    match session.enqueue(lock, entry).await {
+        Err(error) if error.kind() == ErrorKind::SessionLost => {
+            let nobodys = client.open_session().await?;
+            let enqueued = nobodys.enqueue(lock, entry).await;
+            std::mem::forget(nobodys);
+            enqueued
+        }
+        answer => answer,
     }
 }
 
@@ -131,6 +180,36 @@ impl Session {
         LockName::new(&name).map_or_else(|_| lock.clone(), |name| LockKey { name, ..lock.clone() })
     }
 
+    async fn append(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
+        match self.mistake {
+            Mistake::EnqueuesForAnEndedSession => {
+                let (session, client) = (self.honest.clone(), self.client.clone());
+                let (lock, entry) = (lock.clone(), entry.clone());
+                // Requests go on although whoever sent them is gone.
+                tokio::spawn(async move { append_in_any_case(session, client, &lock, &entry).await })
+                    .await
+                    .unwrap()
+            }
+            Mistake::ExecutesLateRequests => {
+                let late = |_: &Error| {
+                    self.late.lock().unwrap().push((self.honest.clone(), lock.clone(), entry.clone()));
+                };
+                self.honest.enqueue(lock, entry).await.inspect_err(late)
+            }
+            _ => self.honest.enqueue(lock, entry).await,
+        }
+    }
+
+    /// A token that is given before the place in the queue is, some later than others.
+    async fn takes_token_first(&self) -> Option<FencingToken> {
+        if !self.makes(Mistake::TakesItsTokenBeforeItsPlace) {
+            return None;
+        }
+        let last = self.last.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(10 - last % 10)).await;
+        Some(FencingToken::new(last))
+    }
+
     async fn token(&self, lock: &LockKey, honest: FencingToken) -> Result<FencingToken> {
         Ok(match self.mistake {
             Mistake::ResetsTokens => FencingToken::new(self.honest.list(lock).await?.entries.len() as u64),
@@ -155,7 +234,10 @@ impl Session {
 #[async_trait]
 impl QueueSession for Session {
     fn lease(&self) -> &Lease {
-        if self.makes(Mistake::NeverTellsOfLoss) { &self.carefree } else { self.honest.lease() }
+        match self.mistake {
+            Mistake::NeverTellsOfLoss | Mistake::CountsTheSessionFromTheAnswer => &self.believed,
+            _ => self.honest.lease(),
+        }
     }
 
     async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
@@ -183,8 +265,9 @@ impl QueueSession for Session {
             let again = Entry { id: EntryId::random(), ..entry.clone() };
             self.honest.enqueue(lock, &again).await?;
         }
-        let Enqueued { token, standing } = self.honest.enqueue(lock, &entry).await?;
-        let token = self.token(lock, token).await?;
+        let taken = self.takes_token_first().await;
+        let Enqueued { token, standing } = self.append(lock, &entry).await?;
+        let token = taken.unwrap_or(self.token(lock, token).await?);
         Ok(Enqueued { token, standing: self.distort(lock, &entry.id, standing).await? })
     }
 

@@ -59,12 +59,21 @@ wrong_drivers! {
     confusing_names:
         ConfusesNames, "names/every_name_is_a_lock_of_its_own",
         "is the same as another name";
+    counting_the_session_from_the_answer:
+        CountsTheSessionFromTheAnswer, "loss/an_answer_that_comes_late_prolongs_nothing",
+        "two valid guards";
     ending_no_entries_with_the_session:
         EndsNoEntriesWithItsSession, "close/closing_gives_everything_back",
         "it is its turn, but nobody wakes the waiter";
     enqueueing_again_after_a_lost_reply:
         EnqueuesAgainAfterALostReply, "disconnect/a_lost_reply_to_the_enqueue_leaves_one_entry",
         "3 entries for two acquisitions";
+    enqueueing_for_a_session_that_has_ended:
+        EnqueuesForAnEndedSession, "loss/a_request_that_comes_after_the_end_of_its_session_leaves_nothing",
+        "an entry of a session that has ended is in the way";
+    executing_late_requests:
+        ExecutesLateRequests, "disconnect/a_request_that_comes_after_its_removal_brings_nothing_back",
+        "an entry came back";
     forgetting_cancelled_entries:
         ForgetsCancelledEntries, "timeout/timeout_leaves_nothing",
         "never happened: only the holder is there";
@@ -134,6 +143,9 @@ wrong_drivers! {
     starting_tokens_anew_with_each_session:
         StartsTokensAnewWithEachSession, "fencing/tokens_rise_after_the_lock_was_unused",
         "token 0 after Some(FencingToken(0))";
+    taking_the_token_before_the_place:
+        TakesItsTokenBeforeItsPlace, "fencing/tokens_rise_along_a_crowd",
+        "granted in the order";
     taking_an_outage_for_the_end:
         TakesAnOutageForTheEnd, "outage/a_wait_that_begins_while_cut_off_goes_on",
         "the wait ended for want of a server";
