@@ -58,6 +58,23 @@ pub trait QueueBackend: Debug + Send + Sync + 'static {
 ///
 /// A dropped future counts as an unknown outcome: the request may have been executed, or may be executed later
 /// unless a `remove` comes after it. Names and labels are data, whatever characters they have.
+///
+/// # What is left to a driver
+///
+/// * It renews, and reports to the lease each renewal that a server acknowledged, with the time at which it was *sent*
+///   ([`Lease::renewed`]). It reconnects, and tells the lease of a [doubt](Lease::doubt) meanwhile.
+/// * While there is no connection, requests wait for one or fail at once, as suits the server. No request waits for an answer for
+///   ever: one that gets none fails with [`Unreachable`](crate::ErrorKind::Unreachable), and its effect is
+///   [`None`](crate::Effect::None) only if it certainly never left. The core repeats what [may be
+///   repeated](crate::Error::is_retryable), after a pause that grows.
+/// * A session whose lease is lost answers every operation with [`Error::lost`](crate::Error::lost), and asks nobody; so does a
+///   session of which the server says that it is over, once the driver has [ended](Lease::end) its lease. Closing it is no
+///   error, however often.
+/// * Where the server ends no sessions by itself, somebody has to judge them who lives: whoever looks at a queue removes those
+///   from it whose time is over by the server's clock, also if nobody waits behind them. A renewal that comes before the
+///   judgement counts.
+/// * Nothing else runs while a lock is held. The core sets every watch again about twice a minute, with the waiter's own entry
+///   beside the others, and from a second after a grant watches the held entry alone.
 #[async_trait]
 pub trait QueueSession: Debug + Send + Sync + 'static {
     /// How long this session is sure to live.
