@@ -55,6 +55,7 @@ struct Inner {
     effect: Effect,
     retryable: bool,
     message: Cow<'static, str>,
+    loss: Option<Loss>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -70,7 +71,8 @@ impl Error {
             ErrorKind::Unreachable => (Effect::Unknown, true),
             ErrorKind::Backend => (Effect::Unknown, false),
         };
-        Self { inner: Arc::new(Inner { kind, effect, retryable, message: message.into(), source: None }) }
+        let message = message.into();
+        Self { inner: Arc::new(Inner { kind, effect, retryable, message, loss: None, source: None }) }
     }
 
     /// The same error with another effect.
@@ -112,6 +114,7 @@ impl Error {
             effect: shared.effect,
             retryable: shared.retryable,
             message: shared.message.clone(),
+            loss: shared.loss,
             source: Some(Box::new(Error { inner: shared })),
         });
         change(&mut inner);
@@ -133,6 +136,20 @@ impl Error {
         self.inner.retryable
     }
 
+    /// Why what the operation stood on is lost, if that is the error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use lockcore::{Error, ErrorKind, Loss};
+    ///
+    /// let error = Error::lost(Loss::Deadline).with_context("verify lock \"a\"");
+    /// assert_eq!((error.kind(), error.loss()), (ErrorKind::SessionLost, Some(Loss::Deadline)));
+    /// ```
+    pub fn loss(&self) -> Option<Loss> {
+        self.inner.loss
+    }
+
     /// The error of an operation that lost what it stood on.
     pub fn lost(loss: Loss) -> Self {
         let kind = match loss {
@@ -140,7 +157,7 @@ impl Error {
             Loss::Closed => ErrorKind::Closed,
             Loss::Expired | Loss::Deadline | Loss::Abandoned => ErrorKind::SessionLost,
         };
-        Self::new(kind, loss.to_string())
+        Self::new(kind, loss.to_string()).change(|inner| inner.loss = Some(loss))
     }
 }
 
@@ -152,12 +169,13 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, effect, retryable, message, source } = &*self.inner;
+        let Inner { kind, effect, retryable, message, loss, source } = &*self.inner;
         f.debug_struct("Error")
             .field("kind", kind)
             .field("effect", effect)
             .field("retryable", retryable)
             .field("message", message)
+            .field("loss", loss)
             .field("source", source)
             .finish()
     }
