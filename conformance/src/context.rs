@@ -1,6 +1,5 @@
 //! What a trial works with.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,41 +10,8 @@ use lockcore::{
 };
 use tokio::task::JoinHandle;
 
+use crate::failure::{Failure, Verdict};
 use crate::fixture::{Client, Fixture, Network};
-
-/// Why a trial failed.
-#[derive(Debug)]
-pub struct Failure(String);
-
-impl Failure {
-    /// A failure for this reason.
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<E: std::error::Error> From<E> for Failure {
-    fn from(error: E) -> Self {
-        let causes = std::iter::successors(error.source(), |cause| cause.source());
-        Self(causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
-    }
-}
-
-/// Fails the trial unless the condition is true.
-macro_rules! check {
-    ($condition:expr, $($reason:tt)+) => {
-        if !$condition {
-            return Err($crate::Failure::new(format!($($reason)+)));
-        }
-    };
-}
-pub(crate) use check;
 
 /// The service under test, and a lock name of the trial's own.
 #[derive(Debug, Clone)]
@@ -55,7 +21,6 @@ pub struct Context {
     clients: Arc<AtomicU32>,
 }
 
-pub(crate) type Verdict = std::result::Result<(), Failure>;
 /// An acquisition that goes on by itself.
 pub(crate) type Waiting = JoinHandle<Result<Option<LockGuard>>>;
 

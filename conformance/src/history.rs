@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lockcore::queue::rule::UNBOUNDED;
 use lockcore::{FencingToken, LockGuard, LockKind};
 
-use crate::context::{Failure, Verdict, check};
+use crate::failure::{Failure, Verdict, check};
 
 /// The grants of one lock, in the order in which they were seen.
 #[derive(Debug, Default)]

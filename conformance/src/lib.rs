@@ -18,17 +18,21 @@
 //! [`proxy`] stands between a client and its server.
 
 mod context;
+mod failure;
 mod fixture;
 mod history;
 mod process;
 pub mod proxy;
 pub mod server;
 mod suite;
+mod trial;
 mod trials;
 mod url_fixture;
 
-pub use context::{Context, Failure};
+pub use context::Context;
+pub use failure::Failure;
 pub use fixture::{Client, Fixture, Mortal, Network, Operator, Servers};
 pub use process::{Holder, serve_as_holder};
-pub use suite::{Needs, Outcome, Trial, main, trials};
+pub use suite::{main, trials};
+pub use trial::{Needs, Outcome, Trial};
 pub use url_fixture::UrlFixture;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use lockcore::{Config, DistributedLockExt, FencingToken, Registry};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::context::Failure;
+use crate::failure::Failure;
 
 /// Starts processes that hold a lock.
 #[derive(Debug, Clone)]

@@ -21,7 +21,7 @@ mod timeout;
 mod tries;
 mod view;
 
-use crate::suite::Trial;
+use crate::trial::Trial;
 
 /// All groups.
 pub(crate) const ALL: &[&[Trial]] = &[
@@ -50,11 +50,11 @@ pub(crate) const ALL: &[&[Trial]] = &[
 /// The trials of a group, each an async function of this module, with what they need of the fixture.
 macro_rules! trials {
     ($group:literal, $($needs:ident: [$($name:ident),+ $(,)?]),+ $(,)?) => {
-        pub(super) const TRIALS: &[$crate::suite::Trial] = &[$($(
-            $crate::suite::Trial {
+        pub(super) const TRIALS: &[$crate::trial::Trial] = &[$($(
+            $crate::trial::Trial {
                 group: $group,
                 name: stringify!($name),
-                needs: $crate::suite::Needs::$needs,
+                needs: $crate::trial::Needs::$needs,
                 run: |context| Box::pin($name(context)),
             }
         ),+),+];
@@ -71,5 +71,6 @@ mod prelude {
     };
 
     pub(super) use super::trials;
-    pub(super) use crate::context::{Context, Failure, Verdict, check};
+    pub(super) use crate::context::Context;
+    pub(super) use crate::failure::{Failure, Verdict, check};
 }

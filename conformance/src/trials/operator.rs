@@ -1,6 +1,7 @@
 //! An entry that is removed by hand: its owner is told, others go on.
 
 use super::prelude::*;
+use crate::fixture::Operator;
 
 trials!("operator", Operator: [
     a_removed_holder_is_told,
@@ -8,7 +9,7 @@ trials!("operator", Operator: [
     a_release_says_that_the_entry_had_been_removed,
 ]);
 
-fn operator(context: &Context) -> Result<&dyn crate::Operator, Failure> {
+fn operator(context: &Context) -> Result<&dyn Operator, Failure> {
     context.fixture().operator().ok_or_else(|| Failure::new("the fixture has no operator"))
 }
 
