@@ -89,7 +89,8 @@ impl Drop for Progress {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use fairlock::{EntryDetails, EntryId, EntryKind, FencingToken, LockKind, QueueEntry};
+    use fairlock::{EntryId, EntryKind, FencingToken, LockKind, QueueEntry};
+    use lockcore::EntryDetails;
 
     use super::holding;
 

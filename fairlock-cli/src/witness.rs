@@ -66,7 +66,8 @@ impl Witness {
 
 #[cfg(test)]
 mod tests {
-    use fairlock::{EntryDetails, EntryId, EntryKind, FencingToken, QueueEntry};
+    use fairlock::{EntryId, EntryKind, FencingToken, QueueEntry};
+    use lockcore::EntryDetails;
 
     use super::{Turn, Witness};
 

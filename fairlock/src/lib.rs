@@ -125,11 +125,17 @@
 //! | `redis` | `redis://host:port/0`, `rediss://…`, `redis+sentinel://host:port,…/master`, `redis+cluster://host:port,…` | with exceptions to exclusion, which [`capabilities`](LockService::capabilities) tell and its crate documents |
 //! | `zookeeper` (default) | `zookeeper://host:port,…/path` | |
 //!
-//! A backend that is not in this crate registers its own scheme: `fairlock::registry().with("myscheme", factory)`.
+//! A backend that is not in this crate registers its own scheme: `fairlock::registry().with("myscheme", factory)`. What it implements,
+//! and the parts that it is made of, are in the crate `lockcore`; this one exports what applications use.
 
 use std::sync::Arc;
 
-pub use lockcore::*;
+pub use lockcore::{
+    AcquireOptions, Capabilities, Clocks, Config, DistributedLock, DistributedLockExt, Effect, EntryId,
+    EntryKind, Error, ErrorKind, Failover, Family, Fencing, FencingToken, HeldLock, LockGuard, LockKey,
+    LockKind, LockName, LockService, LockUrl, Loss, LossSignal, QueueEntry, Registry, Released, Result,
+    ServiceFactory, SessionState, Wait,
+};
 
 /// All schemes that this build knows: those of the cargo features that are on.
 pub fn registry() -> Registry {
