@@ -1,6 +1,7 @@
 //! The "network" between one client and the server, and what can go wrong on it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,12 +33,14 @@ struct State {
 pub(crate) struct Link {
     state: watch::Sender<State>,
     faults: Mutex<VecDeque<Fault>>,
+    /// Whether nothing goes wrong, for all who only want to know that.
+    healthy: AtomicBool,
 }
 
 impl Link {
     pub(crate) fn new() -> Self {
         let state = State { connected: true, replies: true, wake_ups: true };
-        Self { state: watch::Sender::new(state), faults: Mutex::default() }
+        Self { state: watch::Sender::new(state), faults: Mutex::default(), healthy: AtomicBool::new(true) }
     }
 
     fn faults(&self) -> MutexGuard<'_, VecDeque<Fault>> {
@@ -46,8 +49,16 @@ impl Link {
 
     /// Whether nothing is going wrong.
     pub(crate) fn is_healthy(&self) -> bool {
-        let State { connected, replies, .. } = *self.state.borrow();
-        connected && replies && self.faults().is_empty()
+        self.healthy.load(Ordering::Acquire)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State, &mut VecDeque<Fault>)) {
+        let mut faults = self.faults();
+        self.state.send_modify(|state| {
+            change(state, &mut faults);
+            let healthy = state.connected && state.replies && state.wake_ups && faults.is_empty();
+            self.healthy.store(healthy, Ordering::Release);
+        });
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -55,28 +66,29 @@ impl Link {
     }
 
     pub(crate) fn inject(&self, fault: Fault) {
-        self.faults().push_back(fault);
+        self.change(|_, faults| faults.push_back(fault));
     }
 
     pub(crate) fn disconnect(&self) {
-        self.state.send_modify(|state| state.connected = false);
+        self.change(|state, _| state.connected = false);
     }
 
     pub(crate) fn mute(&self) {
-        self.state.send_modify(|state| state.replies = false);
+        self.change(|state, _| state.replies = false);
     }
 
     pub(crate) fn heal(&self) {
-        self.state.send_modify(|state| (state.connected, state.replies) = (true, true));
+        self.change(|state, _| (state.connected, state.replies) = (true, true));
     }
 
     pub(crate) fn hold_wake_ups(&self, hold: bool) {
-        self.state.send_modify(|state| state.wake_ups = !hold);
+        self.change(|state, _| state.wake_ups = !hold);
     }
 
     /// Carries a request to the server and its reply back.
     pub(crate) async fn carry<T>(&self, request: impl FnOnce() -> Result<T>) -> Result<T> {
-        let fault = self.faults().pop_front();
+        let mut fault = None;
+        self.change(|_, faults| fault = faults.pop_front());
         match fault {
             Some(Fault::LoseRequest) => return Err(connection_lost()),
             Some(Fault::DelayRequest(delay)) => tokio::time::sleep(delay).await,

@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use rand::RngExt;
+use tokio::time::Instant;
 
 /// Doubling pauses with jitter, from 10 ms to a second.
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,
+    /// When the last pause was over.
+    paused: Option<Instant>,
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { next: Duration::from_millis(10) }
+        Self { next: Duration::from_millis(10), paused: None }
     }
 }
 
@@ -26,14 +29,12 @@ impl Backoff {
         pause
     }
 
+    /// Pauses. What has taken longer than a pause since the last one is a new beginning.
     pub(super) async fn pause(&mut self) {
-        tokio::time::sleep(self.next()).await;
-    }
-
-    /// Something has worked for so long: longer than a pause is a new beginning.
-    pub(super) fn worked(&mut self, time: Duration) {
-        if time > self.next {
+        if self.paused.is_some_and(|paused| paused.elapsed() > self.next) {
             *self = Self::default();
         }
+        tokio::time::sleep(self.next()).await;
+        self.paused = Some(Instant::now());
     }
 }

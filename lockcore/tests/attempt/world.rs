@@ -33,6 +33,7 @@ pub(super) enum Action {
     Execute(usize),
     Answer(usize),
     Wake(usize),
+    Tell(usize),
     Resume(usize),
     LateEnqueue(Owner),
     LateEnqueueVanishes(Owner),
@@ -134,7 +135,7 @@ impl Lock {
                 Doing::Asking(_, None) if reachable => actions.push(Action::Execute(i)),
                 Doing::Asking(_, Some(_)) => actions.push(Action::Answer(i)),
                 Doing::Watching(wake) if reachable && wake.iter().any(|other| gone(world, *other)) => {
-                    actions.push(Action::Wake(i));
+                    actions.extend([Action::Wake(i), Action::Tell(i)]);
                 }
                 Doing::Pausing => actions.push(Action::Resume(i)),
                 _ => {}
@@ -220,6 +221,11 @@ impl Lock {
             }
             Action::Wake(i) | Action::WakeForNothing(i) | Action::Resume(i) => {
                 self.on(world, i, Event::Woken)
+            }
+            // Where the waiter stands, without being asked.
+            Action::Tell(i) => {
+                let answer = self.execute(world, i, Request::Look);
+                world.clients[i].doing = Doing::Asking(Request::Look, Some(answer));
             }
             Action::LateEnqueue(owner) => {
                 let session = world.session(owner);
