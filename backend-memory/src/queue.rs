@@ -125,8 +125,9 @@ impl Queue {
             other => return Err(other),
         }
         let (watcher, told) = oneshot::channel();
-        let stored = self.places.get(id).and_then(|place| self.entries.get_mut(place));
-        stored.map(|stored| stored.watcher = Some(watcher));
+        if let Some(stored) = self.places.get(id).and_then(|place| self.entries.get_mut(place)) {
+            stored.watcher = Some(watcher);
+        }
         Ok(told)
     }
 

@@ -125,6 +125,11 @@ impl Lock {
         }
     }
 
+    fn answer(&self, world: &mut World, client: usize, request: Request) {
+        let answer = self.execute(world, client, request);
+        world.clients[client].doing = Doing::Asking(request, Some(answer));
+    }
+
     /// What will happen by itself, however long it takes; a holder may hold for ever.
     pub(super) fn progress(&self, world: &World, actions: &mut Vec<Action>) {
         for (i, client) in world.clients.iter().enumerate() {
@@ -211,8 +216,7 @@ impl Lock {
             }
             Action::Execute(i) => {
                 if let Doing::Asking(request, _) = world.clients[i].doing {
-                    let answer = self.execute(world, i, request);
-                    world.clients[i].doing = Doing::Asking(request, Some(answer));
+                    self.answer(world, i, request);
                 }
             }
             Action::Answer(i) => {
@@ -222,11 +226,8 @@ impl Lock {
             Action::Wake(i) | Action::WakeForNothing(i) | Action::Resume(i) => {
                 self.on(world, i, Event::Woken)
             }
-            // Where the waiter stands, without being asked.
-            Action::Tell(i) => {
-                let answer = self.execute(world, i, Request::Look);
-                world.clients[i].doing = Doing::Asking(Request::Look, Some(answer));
-            }
+            // As if it had been asked.
+            Action::Tell(i) => self.answer(world, i, Request::Look),
             Action::LateEnqueue(owner) => {
                 let session = world.session(owner);
                 session.late_enqueue = false;
