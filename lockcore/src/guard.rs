@@ -81,14 +81,13 @@ impl LossSignal {
         Self { shared: Arc::new(Shared { lease, entry: SetOnce::new() }) }
     }
 
-    /// The entry is not there any more; whether that is a loss, and news.
-    pub(crate) fn removed(&self) -> bool {
+    /// The entry is not there any more; whether that is news, and a loss.
+    pub(crate) fn tell_removed(&self) -> bool {
         self.shared.entry.set(EntryEnd::Removed).is_ok()
     }
 
-    /// The entry is being given back.
-    pub(crate) fn released(&self) {
-        // If it was lost before, it stays lost.
+    /// The entry is being given back; if it was lost before, it stays lost.
+    pub(crate) fn tell_released(&self) {
         let _ = self.shared.entry.set(EntryEnd::Released);
     }
 

@@ -225,7 +225,7 @@ fn is_outage(error: &Error) -> bool {
     [ErrorKind::Unreachable, ErrorKind::SessionLost].contains(&error.kind())
 }
 
-/// The steps with a place. Those that take time do it in memory of their own: whoever gets the lock at once needs less.
+/// The steps with a place. What takes long has memory of its own, so that whoever gets the lock at once needs less.
 async fn ask(
     step: Step,
     ticket: &Ticket,
@@ -235,6 +235,7 @@ async fn ask(
 ) -> Result<Event> {
     let session = ticket.open.session();
     match step {
+        // There is a place already.
         Step::Open => Ok(Event::Opened),
         Step::Enqueue => {
             let enqueued = session.enqueue(&ticket.lock, entry).await?;
@@ -243,8 +244,10 @@ async fn ask(
         }
         Step::Look => session.look(&ticket.lock, &ticket.id).await.map(Event::Stands),
         Step::Watch { wake, seen } => {
-            let standing = Box::pin(ticket.watch(wake, seen)).await?;
-            Ok(standing.map_or(Event::Woken, Event::Stands))
+            let begun = backoff.begin();
+            let watched = Box::pin(ticket.watch(wake, seen)).await;
+            backoff.worked(begun);
+            watched.map(|standing| standing.map_or(Event::Woken, Event::Stands))
         }
         Step::Pause => {
             Box::pin(backoff.pause()).await;

@@ -9,17 +9,16 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,
-    /// When the last pause was over.
-    paused: Option<Instant>,
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { next: Duration::from_millis(10), paused: None }
+        Self { next: Self::SHORTEST }
     }
 }
 
 impl Backoff {
+    const SHORTEST: Duration = Duration::from_millis(10);
     pub(super) const LONGEST: Duration = Duration::from_secs(1);
 
     /// How long to wait now.
@@ -29,12 +28,19 @@ impl Backoff {
         pause
     }
 
-    /// Pauses. What has taken longer than a pause since the last one is a new beginning.
     pub(super) async fn pause(&mut self) {
-        if self.paused.is_some_and(|paused| paused.elapsed() > self.next) {
+        tokio::time::sleep(self.next()).await;
+    }
+
+    /// Something is tried that works for a long time, or does not. While nothing has failed, it does not matter when.
+    pub(super) fn begin(&self) -> Option<Instant> {
+        (self.next > Self::SHORTEST).then(Instant::now)
+    }
+
+    /// It has worked since then: longer than a pause is a new beginning.
+    pub(super) fn worked(&mut self, since: Option<Instant>) {
+        if since.is_some_and(|since| since.elapsed() > self.next) {
             *self = Self::default();
         }
-        tokio::time::sleep(self.next()).await;
-        self.paused = Some(Instant::now());
     }
 }

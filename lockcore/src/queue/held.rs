@@ -69,7 +69,7 @@ impl Unwatched {
         if state.entries.get(key).is_some_and(|entry| entry.signal.is_of(signal)) {
             state.entries.remove(key);
         } else {
-            signal.released();
+            signal.tell_released();
         }
     }
 
@@ -81,6 +81,10 @@ impl Unwatched {
         let due: Vec<usize> = due.collect();
         let due = due.into_iter().map(|key| entries.remove(key)).collect();
         (*period, *runs) = (*period + 1, !entries.is_empty());
+        if entries.is_empty() {
+            // How many there were once costs nothing later.
+            *entries = Slab::new();
+        }
         due
     }
 
@@ -130,7 +134,7 @@ async fn watch_one(session: &dyn QueueSession, HeldEntry { lock, id, signal, .. 
         }
     }
     // An entry goes with its session, and that is the loss then.
-    if session.lease().loss().is_none() && signal.removed() {
+    if session.lease().loss().is_none() && signal.tell_removed() {
         tracing::warn!(name = %lock.name, %id, "entry of a held lock was removed");
     }
 }

@@ -83,7 +83,7 @@ impl Hold for QueueHold {
             (Some(loss), _) => Err(Error::lost(loss)),
             (None, Standing::Holds) => Ok(()),
             (None, _) => {
-                self.loss_signal.removed();
+                self.loss_signal.tell_removed();
                 Err(Error::lost(Loss::Removed))
             }
         }

@@ -89,9 +89,9 @@ impl LockService for QueueLocks {
             let mut state = self.sessions.lock();
             self.sessions.closed.send_replace(true);
             state.opening = None;
-            state.last.lease().end(Loss::Closed);
             state.last.clone()
         };
+        last.lease().end(Loss::Closed);
         last.session().close().await
     }
 }

@@ -188,8 +188,8 @@ impl Lease {
         }
     }
 
-    /// The output of the future, or the loss of the session, whichever comes first. A future that is ready when it is polled
-    /// for the first time costs no more than two looks at the clock.
+    /// The output of the future, or the loss of the session, whichever comes first. Only a future that is not ready at once
+    /// costs a subscription.
     ///
     /// # Cancel safety
     ///
