@@ -1,7 +1,7 @@
 //! The "network" between one client and the server, and what can go wrong on it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub(crate) struct Link {
     faults: Mutex<VecDeque<Fault>>,
     /// Requests and replies that were held or delayed.
     kept: AtomicUsize,
+    /// Whether nothing goes wrong, for all who only want to know that.
+    healthy: AtomicBool,
 }
 
 impl Link {
@@ -63,7 +65,8 @@ impl Link {
             delayed: false,
             wake_ups: true,
         };
-        Self { state: watch::Sender::new(state), faults: Mutex::default(), kept: AtomicUsize::new(0) }
+        let (faults, kept, healthy) = (Mutex::default(), AtomicUsize::new(0), AtomicBool::new(true));
+        Self { state: watch::Sender::new(state), faults, kept, healthy }
     }
 
     fn faults(&self) -> MutexGuard<'_, VecDeque<Fault>> {
@@ -72,8 +75,16 @@ impl Link {
 
     /// Whether nothing is going wrong.
     pub(crate) fn is_healthy(&self) -> bool {
-        let state = *self.state.borrow();
-        state.passes() && state.answers() && self.faults().is_empty()
+        self.healthy.load(Ordering::Acquire)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State, &mut VecDeque<Fault>)) {
+        let mut faults = self.faults();
+        self.state.send_modify(|state| {
+            change(state, &mut faults);
+            let healthy = state.passes() && state.answers() && state.wake_ups && faults.is_empty();
+            self.healthy.store(healthy, Ordering::Release);
+        });
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -81,26 +92,26 @@ impl Link {
     }
 
     pub(crate) fn inject(&self, fault: Fault) {
-        self.faults().push_back(fault);
+        self.change(|_, faults| faults.push_back(fault));
     }
 
     pub(crate) fn disconnect(&self) {
-        self.state.send_modify(|state| state.connected = false);
+        self.change(|state, _| state.connected = false);
     }
 
     /// Whether everything passed before.
     pub(crate) fn hold(&self) -> bool {
         let before = *self.state.borrow();
-        self.state.send_modify(|state| (state.held, state.delayed) = (true, false));
+        self.change(|state, _| (state.held, state.delayed) = (true, false));
         before.passes() && before.answers()
     }
 
     pub(crate) fn abandon(&self) {
-        self.state.send_modify(|state| (state.held, state.abandoned) = (false, state.abandoned + 1));
+        self.change(|state, _| (state.held, state.abandoned) = (false, state.abandoned + 1));
     }
 
     pub(crate) fn delay(&self) {
-        self.state.send_modify(|state| state.delayed = true);
+        self.change(|state, _| state.delayed = true);
     }
 
     pub(crate) fn kept(&self) -> usize {
@@ -108,22 +119,23 @@ impl Link {
     }
 
     pub(crate) fn mute(&self) {
-        self.state.send_modify(|state| state.replies = false);
+        self.change(|state, _| state.replies = false);
     }
 
     pub(crate) fn heal(&self) {
-        self.state.send_modify(|state| {
+        self.change(|state, _| {
             *state = State { connected: true, held: false, replies: true, delayed: false, ..*state };
         });
     }
 
     pub(crate) fn hold_wake_ups(&self, hold: bool) {
-        self.state.send_modify(|state| state.wake_ups = !hold);
+        self.change(|state, _| state.wake_ups = !hold);
     }
 
     /// Carries a request to the server and its reply back.
     pub(crate) async fn carry<T>(&self, request: impl FnOnce() -> Result<T>) -> Result<T> {
-        let fault = self.faults().pop_front();
+        let mut fault = None;
+        self.change(|_, faults| fault = faults.pop_front());
         match fault {
             Some(Fault::LoseRequest) => return Err(connection_lost()),
             Some(Fault::DelayRequest(delay)) => tokio::time::sleep(delay).await,

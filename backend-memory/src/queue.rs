@@ -1,27 +1,42 @@
-//! One queue: entries in order, and the rule asked about one of them without copying the others.
+//! One queue: entries in order, who of them holds, and who waits to be told.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::collections::hash_map::Entry as Slot;
+use std::ops::Bound;
 use std::time::SystemTime;
 
-use lockcore::queue::Standing;
-use lockcore::queue::rule::{Verdict, verdict};
-use lockcore::{Entry, EntryDetails, EntryId, Family, FencingToken, QueuedEntry, Revision};
-use tokio::sync::watch;
+use lockcore::queue::rule::holders;
+use lockcore::queue::{Standing, standing};
+use lockcore::{Entry, EntryDetails, EntryId, FencingToken, QueuedEntry, Revision};
+use rustc_hash::FxHashMap;
+use tokio::sync::oneshot;
 
 /// An entry, at the place that is also its token.
 #[derive(Debug)]
-pub(crate) struct Stored {
-    pub(crate) entry: Entry,
-    pub(crate) session: u64,
+struct Stored {
+    queued: QueuedEntry,
+    label: String,
+    session: u64,
     since: SystemTime,
-    /// Dropped with the entry, which is how watchers learn that it left; made for the first of them.
-    departure: Option<watch::Sender<()>>,
+    /// Is told when the entry holds, or has left.
+    watcher: Option<oneshot::Sender<Standing>>,
+}
+
+impl Stored {
+    fn tell(&mut self, standing: Standing) {
+        // Whoever has watched may be gone.
+        let _ = self.watcher.take().map(|watcher| watcher.send(standing));
+    }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     entries: BTreeMap<u64, Stored>,
-    places: HashMap<EntryId, u64>,
+    places: FxHashMap<EntryId, u64>,
+    /// The place of the last entry that holds: all before it do as well.
+    last_holder: u64,
+    /// The weight of those that hold.
+    held: u32,
 }
 
 impl Queue {
@@ -29,66 +44,103 @@ impl Queue {
         self.entries.is_empty()
     }
 
-    pub(crate) fn place(&self, id: &EntryId) -> Option<u64> {
-        self.places.get(id).copied()
+    /// Appends the entry at this place, unless it has one already; where it is, and where it stands.
+    pub(crate) fn append(&mut self, place: u64, session: u64, entry: Entry) -> (u64, Standing) {
+        let Entry { id, kind, label } = entry;
+        let place = match self.places.entry(id.clone()) {
+            Slot::Occupied(known) => *known.get(),
+            Slot::Vacant(slot) => {
+                slot.insert(place);
+                let queued = QueuedEntry { id: id.clone(), kind };
+                let stored = Stored { queued, label, session, since: SystemTime::now(), watcher: None };
+                self.entries.insert(place, stored);
+                self.let_in();
+                place
+            }
+        };
+        (place, self.standing_at(place, &id))
     }
 
-    pub(crate) fn append(&mut self, place: u64, session: u64, entry: Entry) {
-        self.places.insert(entry.id.clone(), place);
-        let stored = Stored { entry, session, since: SystemTime::now(), departure: None };
-        self.entries.insert(place, stored);
-    }
-
-    pub(crate) fn remove(&mut self, id: &EntryId) -> Option<Stored> {
-        self.entries.remove(&self.places.remove(id)?)
+    /// Whether it was there.
+    pub(crate) fn remove(&mut self, id: &EntryId) -> bool {
+        let place = self.places.remove(id);
+        let Some((place, mut left)) = place.and_then(|place| self.entries.remove_entry(&place)) else {
+            return false;
+        };
+        if place <= self.last_holder {
+            self.held -= left.queued.kind.weight();
+        }
+        self.let_in();
+        left.tell(Standing::Absent);
+        true
     }
 
     pub(crate) fn remove_session(&mut self, session: u64) {
-        self.entries.retain(|_, stored| stored.session != session);
-        self.places.retain(|_, place| self.entries.contains_key(place));
+        let own = self.entries.values().filter(|stored| stored.session == session);
+        let own: Vec<EntryId> = own.map(|stored| stored.queued.id.clone()).collect();
+        for id in own {
+            self.remove(&id);
+        }
     }
 
-    /// The rule for one entry. Looks only at as many others as the rule needs.
+    /// Asks the rule who holds now behind those who do already, and tells them.
+    fn let_in(&mut self) {
+        let Some(head) = self.entries.values().next() else { return };
+        let limit = head.queued.kind.limit();
+        let waiting = (Bound::Excluded(self.last_holder), Bound::Unbounded);
+        let kinds = self.entries.range(waiting).map(|(_, stored)| stored.queued.kind);
+        // Nobody holds who disagrees about the limit with those ahead.
+        let agreeing = kinds.take_while(|kind| kind.limit() == limit);
+        let let_in = holders(limit - self.held, agreeing.map(|kind| kind.weight()));
+        for (place, stored) in self.entries.range_mut(waiting).take(let_in) {
+            self.last_holder = *place;
+            self.held += stored.queued.kind.weight();
+            stored.tell(Standing::Holds);
+        }
+    }
+
+    /// Where an entry stands. Looks only at as many others as the rule needs.
     pub(crate) fn standing(&self, id: &EntryId) -> Standing {
-        let Some(place) = self.place(id) else { return Standing::Absent };
-        let kind = self.entries[&place].entry.kind;
-        let ahead = || self.entries.range(..place).rev().map(|(_, stored)| &stored.entry);
-        // Locks have one limit: looking for another would cost an exclusive waiter a walk through the queue.
-        let disagreed = |entry: &Entry| Some(entry.kind.limit()).filter(|theirs| *theirs != kind.limit());
-        if kind.family() == Family::Semaphore
-            && let Some(theirs) = ahead().filter_map(disagreed).next_back()
-        {
-            return Standing::LimitMismatch { theirs };
-        }
-        match verdict(kind.limit(), kind.weight(), ahead().map(|entry| entry.kind.weight())) {
-            Verdict::Holds => Standing::Holds,
-            Verdict::WaitsFor(distances) => {
-                let wake = distances.into_iter().filter_map(|distance| ahead().nth(distance));
-                Standing::Waits {
-                    wake: wake.map(|entry| entry.id.clone()).collect(),
-                    seen: Revision::default(),
-                }
-            }
-        }
+        self.places.get(id).map_or(Standing::Absent, |place| self.standing_at(*place, id))
     }
 
-    /// Ends when the entry leaves; `None` if it has left.
-    pub(crate) fn departure(&mut self, id: &EntryId) -> Option<watch::Receiver<()>> {
-        let stored = self.entries.get_mut(&self.place(id)?)?;
-        Some(stored.departure.get_or_insert_with(|| watch::Sender::new(())).subscribe())
+    fn standing_at(&self, place: u64, id: &EntryId) -> Standing {
+        if place <= self.last_holder {
+            return Standing::Holds;
+        }
+        let until_own = self.entries.range(..=place).map(|(_, stored)| &stored.queued);
+        standing(until_own, id, Revision::default())
+    }
+
+    /// Will be told when the entry holds or has left; if it holds, only when it has left. At once, where it stands, if it is not
+    /// to be waited for.
+    pub(crate) fn watch(
+        &mut self,
+        id: &EntryId,
+        holds: bool,
+    ) -> Result<oneshot::Receiver<Standing>, Standing> {
+        match self.standing(id) {
+            Standing::Holds if holds => {}
+            Standing::Waits { .. } => {}
+            other => return Err(other),
+        }
+        let (watcher, told) = oneshot::channel();
+        if let Some(stored) = self.places.get(id).and_then(|place| self.entries.get_mut(place)) {
+            stored.watcher = Some(watcher);
+        }
+        Ok(told)
     }
 
     pub(crate) fn list(&self) -> Vec<QueuedEntry> {
-        let entries = self.entries.values().map(|stored| &stored.entry);
-        entries.map(|Entry { id, kind, .. }| QueuedEntry { id: id.clone(), kind: *kind }).collect()
+        self.entries.values().map(|stored| stored.queued.clone()).collect()
     }
 
     pub(crate) fn describe(&self) -> Vec<EntryDetails> {
-        let details = |(place, Stored { entry, since, .. }): (&u64, &Stored)| EntryDetails {
-            id: entry.id.clone(),
-            kind: entry.kind,
+        let details = |(place, Stored { queued, label, since, .. }): (&u64, &Stored)| EntryDetails {
+            id: queued.id.clone(),
+            kind: queued.kind,
             token: FencingToken::new(*place),
-            label: entry.label.clone(),
+            label: label.clone(),
             since: Some(*since),
         };
         self.entries.iter().map(details).collect()

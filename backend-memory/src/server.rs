@@ -1,14 +1,15 @@
 //! The "server": queues that several clients share.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use lockcore::queue::Standing;
 use lockcore::{
     Enqueued, Entry, EntryDetails, EntryId, Error, FencingToken, LockKey, Loss, QueuedEntry, Removed, Result,
 };
+use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::sync::oneshot;
 
 use crate::client::MemoryClient;
 use crate::queue::Queue;
@@ -23,8 +24,10 @@ pub struct Memory {
 struct State {
     /// The last place, token or session number that was given away.
     last: u64,
-    queues: HashMap<LockKey, Queue>,
-    sessions: Vec<u64>,
+    queues: FxHashMap<LockKey, Queue>,
+    /// One that is in use no more: its memory serves the next.
+    spare: Queue,
+    sessions: FxHashSet<u64>,
 }
 
 impl State {
@@ -55,7 +58,7 @@ impl Memory {
 
     /// Removes an entry, as an administrator might; whether it was there.
     pub fn remove_entry(&self, lock: &LockKey, id: &EntryId) -> bool {
-        self.remove(lock, id) == Removed::Now
+        self.remove(lock.clone(), id) == Removed::Now
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -70,33 +73,30 @@ impl Memory {
     pub(crate) fn open_session(&self) -> u64 {
         let mut state = self.lock();
         let session = state.next();
-        state.sessions.push(session);
+        state.sessions.insert(session);
         session
     }
 
     /// Ends a session, and with it its entries.
     pub(crate) fn end_session(&self, session: u64) {
         let mut state = self.lock();
-        state.sessions.retain(|live| *live != session);
+        state.sessions.remove(&session);
         for queue in state.queues.values_mut() {
             queue.remove_session(session);
         }
         state.queues.retain(|_, queue| !queue.is_empty());
     }
 
-    pub(crate) fn enqueue(&self, session: u64, lock: &LockKey, entry: Entry) -> Result<Enqueued> {
+    pub(crate) fn enqueue(&self, session: u64, lock: LockKey, entry: Entry) -> Result<Enqueued> {
         let mut state = self.lock();
         if !state.sessions.contains(&session) {
             return Err(Error::lost(Loss::Expired));
         }
         let next = state.next();
-        let queue = state.queues.entry(lock.clone()).or_default();
-        let id = entry.id.clone();
-        let place = queue.place(&id).unwrap_or_else(|| {
-            queue.append(next, session, entry);
-            next
-        });
-        Ok(Enqueued { token: FencingToken::new(place), standing: queue.standing(&id) })
+        let State { queues, spare, .. } = &mut *state;
+        let queue = queues.entry(lock).or_insert_with(|| std::mem::take(spare));
+        let (place, standing) = queue.append(next, session, entry);
+        Ok(Enqueued { token: FencingToken::new(place), standing })
     }
 
     pub(crate) fn standing(&self, lock: &LockKey, id: &EntryId) -> Standing {
@@ -117,29 +117,23 @@ impl Memory {
         names
     }
 
-    pub(crate) fn remove(&self, lock: &LockKey, id: &EntryId) -> Removed {
+    pub(crate) fn remove(&self, lock: LockKey, id: &EntryId) -> Removed {
         let mut state = self.lock();
-        let Some(queue) = state.queues.get_mut(lock) else { return Removed::Absent };
-        let removed = queue.remove(id).map_or(Removed::Absent, |_| Removed::Now);
-        if queue.is_empty() {
-            state.queues.remove(lock);
+        let Slot::Occupied(mut queue) = state.queues.entry(lock) else { return Removed::Absent };
+        let removed = queue.get_mut().remove(id);
+        if queue.get().is_empty() {
+            state.spare = queue.remove();
         }
-        removed
+        if removed { Removed::Now } else { Removed::Absent }
     }
 
-    /// Ready when the first of these entries leaves, or has left.
-    pub(crate) fn departure(&self, lock: &LockKey, ids: &[EntryId]) -> BoxFuture<'static, ()> {
-        let mut state = self.lock();
-        let queue = state.queues.get_mut(lock);
-        let departures: Option<Vec<_>> =
-            queue.and_then(|queue| ids.iter().map(|id| queue.departure(id)).collect());
-        let Some(departures) = departures.filter(|departures| !departures.is_empty()) else {
-            return std::future::ready(()).boxed();
-        };
-        // Nothing is ever sent: a change is the end of the sender, and of its entry.
-        let departed = |mut departure: tokio::sync::watch::Receiver<()>| {
-            async move { departure.changed().await.unwrap_or_default() }.boxed()
-        };
-        futures::future::select_all(departures.into_iter().map(departed)).map(|_| ()).boxed()
+    /// Where the entry stands when it holds, or has left. To whoever holds already, only that it has left is news.
+    pub(crate) fn watch(
+        &self,
+        lock: &LockKey,
+        id: &EntryId,
+        holds: bool,
+    ) -> Result<oneshot::Receiver<Standing>, Standing> {
+        self.lock().queues.get_mut(lock).ok_or(Standing::Absent)?.watch(id, holds)
     }
 }

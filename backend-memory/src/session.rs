@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, Ready, ready};
 use lockcore::queue::Standing;
 use lockcore::session::{Clock, Lease};
 use lockcore::{
@@ -65,15 +65,16 @@ impl Session {
 
     /// Asks the server: at once while nothing goes wrong, else in order behind the requests under way. Once asked,
     /// it happens even if the caller is gone.
-    async fn request<T: Send + 'static>(
+    fn request<T: Send + 'static>(
         &self,
         request: impl FnOnce(&Memory) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+    ) -> Either<Ready<Result<T>>, BoxFuture<'static, Result<T>>> {
+        let answered = |answer| Either::Left(ready(answer));
         if self.shared.closed.load(Ordering::Acquire) {
-            return Err(Error::lost(self.shared.lease.loss().unwrap_or(Loss::Closed)));
+            return answered(Err(Error::lost(self.shared.lease.loss().unwrap_or(Loss::Closed))));
         }
         if self.link.is_healthy() && self.under_way.load(Ordering::Acquire) == 0 {
-            return request(&self.shared.memory);
+            return answered(request(&self.shared.memory));
         }
         let (sender, reply) = oneshot::channel();
         let (link, under_way, shared) = (self.link.clone(), self.under_way.clone(), self.shared.clone());
@@ -84,9 +85,9 @@ impl Session {
             // The caller may be gone.
             let _ = sender.send(result);
         };
-        let lost = || Error::lost(Loss::Closed);
-        self.requests.send(carried.boxed()).map_err(|_| lost())?;
-        reply.await.unwrap_or_else(|_| Err(lost()))
+        // If nobody carries it, there is no reply.
+        let _ = self.requests.send(carried.boxed());
+        Either::Right(reply.map(|reply| reply.unwrap_or_else(|_| Err(Error::lost(Loss::Closed)))).boxed())
     }
 }
 
@@ -98,7 +99,7 @@ impl QueueSession for Session {
 
     async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
         let (number, lock, entry) = (self.shared.number, lock.clone(), entry.clone());
-        self.request(move |memory| memory.enqueue(number, &lock, entry)).await
+        self.request(move |memory| memory.enqueue(number, lock, entry)).await
     }
 
     async fn list(&self, lock: &LockKey) -> Result<Snapshot> {
@@ -115,18 +116,27 @@ impl QueueSession for Session {
     async fn watch(
         &self,
         lock: &LockKey,
-        _waiter: &EntryId,
+        waiter: &EntryId,
         ids: &[EntryId],
         _since: Revision,
     ) -> Result<Option<Standing>> {
-        self.shared.memory.departure(lock, ids).await;
+        let holds = ids.iter().all(|id| id == waiter);
+        let told = match self.shared.memory.watch(lock, waiter, holds) {
+            // Another watch may have taken the place of this one.
+            Ok(told) => told.await.ok(),
+            Err(standing) => Some(standing),
+        };
+        if self.link.is_healthy() {
+            return Ok(told);
+        }
+        // Whatever was true then: whoever hears of it late looks again.
         self.link.wake_up().await;
         Ok(None)
     }
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
         let (lock, id) = (lock.clone(), id.clone());
-        self.request(move |memory| Ok(memory.remove(&lock, &id))).await
+        self.request(move |memory| Ok(memory.remove(lock, &id))).await
     }
 
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {

@@ -3,10 +3,11 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::SetOnce;
 use tokio::time::Instant;
 
 use crate::entry::FencingToken;
@@ -56,19 +57,57 @@ pub enum Released {
 /// Tells whether a hold is lost. Clones may outlive the guard; a release is not a loss.
 #[derive(Debug, Clone)]
 pub struct LossSignal {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     lease: Lease,
-    removed: watch::Receiver<bool>,
+    entry: SetOnce<EntryEnd>,
+}
+
+/// How the entry behind a hold came to its end: whichever was first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EntryEnd {
+    /// It was found to be gone.
+    Removed,
+    /// It is being given back: from then on it is no loss that it is gone.
+    Released,
 }
 
 impl LossSignal {
-    /// A hold that is lost with `lease`, or when `removed` becomes true.
-    pub fn new(lease: Lease, removed: watch::Receiver<bool>) -> Self {
-        Self { lease, removed }
+    /// A hold that is lost with `lease`.
+    pub fn new(lease: Lease) -> Self {
+        Self { shared: Arc::new(Shared { lease, entry: SetOnce::new() }) }
+    }
+
+    /// The entry is not there any more; whether that is news, and a loss.
+    pub(crate) fn tell_removed(&self) -> bool {
+        self.shared.entry.set(EntryEnd::Removed).is_ok()
+    }
+
+    /// The entry is being given back; if it was lost before, it stays lost.
+    pub(crate) fn tell_released(&self) {
+        let _ = self.shared.entry.set(EntryEnd::Released);
+    }
+
+    /// Whether both tell of the same hold.
+    pub(crate) fn is_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Whether the entry is known to be gone, or is being given back.
+    pub(crate) fn is_over(&self) -> bool {
+        self.shared.entry.initialized()
+    }
+
+    fn is_removed(&self) -> bool {
+        self.shared.entry.get() == Some(&EntryEnd::Removed)
     }
 
     /// Why the hold is lost, if it is; computed at the call, by the clock.
     pub fn loss(&self) -> Option<Loss> {
-        if *self.removed.borrow() { Some(Loss::Removed) } else { self.lease.loss() }
+        if self.is_removed() { Some(Loss::Removed) } else { self.shared.lease.loss() }
     }
 
     /// Returns when the hold is lost, by the local clock at the latest.
@@ -77,16 +116,15 @@ impl LossSignal {
     ///
     /// Safe to drop and to call again.
     pub async fn lost(&self) -> Loss {
-        let mut removed = self.removed.clone();
         tokio::select! {
-            loss = self.lease.lost() => loss,
-            Ok(_) = removed.wait_for(|removed| *removed) => Loss::Removed,
+            loss = self.shared.lease.lost() => loss,
+            EntryEnd::Removed = self.shared.entry.wait() => Loss::Removed,
         }
     }
 
     /// For how long the hold is sure to last if nothing more is heard; `None` if it has no such limit.
     pub fn remaining(&self) -> Option<Duration> {
-        if *self.removed.borrow() { Some(Duration::ZERO) } else { self.lease.remaining() }
+        if self.is_removed() { Some(Duration::ZERO) } else { self.shared.lease.remaining() }
     }
 }
 

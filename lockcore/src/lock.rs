@@ -189,7 +189,6 @@ impl QueueEntry {
 }
 
 /// Conveniences over every [`DistributedLock`]. Not for implementing.
-#[async_trait]
 pub trait DistributedLockExt: DistributedLock {
     /// Waits its turn, for ever.
     ///
@@ -200,10 +199,12 @@ pub trait DistributedLockExt: DistributedLock {
     /// # Cancel safety
     ///
     /// That of [`acquire_with`](DistributedLock::acquire_with).
-    async fn acquire(&self) -> Result<LockGuard> {
-        self.acquire_with(&AcquireOptions::new()).await?.ok_or_else(|| {
-            Error::new(crate::ErrorKind::Backend, "a wait without limit ended without the lock")
-        })
+    fn acquire(&self) -> impl Future<Output = Result<LockGuard>> + Send {
+        async {
+            self.acquire_with(&AcquireOptions::new()).await?.ok_or_else(|| {
+                Error::new(crate::ErrorKind::Backend, "a wait without limit ended without the lock")
+            })
+        }
     }
 
     /// Takes the lock if it is free now and nobody waits.
@@ -215,8 +216,8 @@ pub trait DistributedLockExt: DistributedLock {
     /// # Cancel safety
     ///
     /// That of [`acquire_with`](DistributedLock::acquire_with).
-    async fn try_acquire(&self) -> Result<Option<LockGuard>> {
-        self.acquire_with(&AcquireOptions::new().with_wait(Wait::Never)).await
+    fn try_acquire(&self) -> impl Future<Output = Result<Option<LockGuard>>> + Send {
+        async { self.acquire_with(&AcquireOptions::new().with_wait(Wait::Never)).await }
     }
 
     /// Waits its turn, at most for `timeout`.
@@ -228,8 +229,8 @@ pub trait DistributedLockExt: DistributedLock {
     /// # Cancel safety
     ///
     /// That of [`acquire_with`](DistributedLock::acquire_with).
-    async fn acquire_timeout(&self, timeout: Duration) -> Result<Option<LockGuard>> {
-        self.acquire_with(&AcquireOptions::new().with_wait(Wait::For(timeout))).await
+    fn acquire_timeout(&self, timeout: Duration) -> impl Future<Output = Result<Option<LockGuard>>> + Send {
+        async move { self.acquire_with(&AcquireOptions::new().with_wait(Wait::For(timeout))).await }
     }
 
     /// Runs a closure under the lock: waits its turn, runs the closure's future, gives the lock back. The
@@ -244,17 +245,19 @@ pub trait DistributedLockExt: DistributedLock {
     /// # Cancel safety
     ///
     /// Dropping it drops the closure's future and gives the lock back.
-    async fn with<'f, T, F, Fut>(&self, f: F) -> Result<T>
+    fn with<T, F, Fut>(&self, f: F) -> impl Future<Output = Result<T>> + Send
     where
         T: Send,
-        F: FnOnce(HeldLock) -> Fut + Send + 'f,
+        F: FnOnce(HeldLock) -> Fut + Send,
         Fut: Future<Output = T> + Send,
     {
-        let guard = self.acquire().await?;
-        let output = guard.protect(f(guard.held())).await?;
-        match guard.release().await? {
-            Released::Held => Ok(output),
-            Released::Lost(loss) => Err(Error::lost(loss)),
+        async move {
+            let guard = self.acquire().await?;
+            let output = guard.protect(f(guard.held())).await?;
+            match guard.release().await? {
+                Released::Held => Ok(output),
+                Released::Lost(loss) => Err(Error::lost(loss)),
+            }
         }
     }
 }

@@ -2,18 +2,18 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use smol_str::SmolStr;
 
 use crate::error::{Error, Result, invalid_input};
 
 /// The name of a lock: any non-empty UTF-8 text of at most [`MAX`](Self::MAX) bytes.
 ///
 /// Names are compared byte by byte: `A` and `a` are different locks, and so are the composed and the decomposed
-/// form of one letter.
+/// form of one letter. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LockName(Arc<str>);
+pub struct LockName(SmolStr);
 
 /// Everything but letters, digits, `-` and `_`; a `.` that is the first character is escaped as well.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');

@@ -5,7 +5,7 @@ mod fixture;
 use std::time::Duration;
 
 use fixture::{GRANTED, LONG, Server, exclusive, runtime, service, soon, warnings};
-use lockcore::{DistributedLockExt, ErrorKind, LockService, Loss, Released};
+use lockcore::{AcquireOptions, DistributedLockExt, ErrorKind, LockService, Loss, Released};
 use tokio::time::{Instant, sleep};
 
 #[tokio::test(start_paused = true)]
@@ -123,6 +123,91 @@ async fn a_waiter_whose_entry_is_removed_is_told_before_its_turn() {
     server.remove(&server.entries()[1]);
     let error = soon("the wait ends", waiting).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::EntryRemoved);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_watch_tells_is_not_asked_for_again() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    server.mood().tells = true;
+    let (guard, waiter) = (lock.acquire().await.unwrap(), lock.clone());
+    let waiting = tokio::spawn(async move { waiter.acquire().await });
+    server.until_entries(2).await;
+    drop(guard);
+    let next = soon("it is granted", waiting).await.unwrap().unwrap();
+    // Until the entry of the new holder is watched as well.
+    sleep(Duration::from_secs(5)).await;
+    server.wipe();
+    assert_eq!(soon("the loss is told", next.lost()).await, Loss::Removed);
+    assert_eq!((server.watches(), server.lists()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_watch_tells_too_late_for_the_session_is_no_grant() {
+    let server = Server::new(None);
+    let (_first, lock) = exclusive(&server).await;
+    let (_second, unlucky) = exclusive(&server).await;
+    (server.mood().tells, server.mood().tells_too_late) = (true, true);
+    let guard = lock.acquire().await.unwrap();
+    let waiting =
+        tokio::spawn(async move { unlucky.acquire_with(&AcquireOptions::new().with_requeue(false)).await });
+    server.until_entries(2).await;
+    drop(guard);
+    let error = soon("the wait ends", waiting).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SessionLost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_is_told_by_its_watch_that_its_entry_was_removed() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    server.mood().tells = true;
+    let (_guard, waiter) = (lock.acquire().await.unwrap(), lock.clone());
+    let waiting = tokio::spawn(async move { waiter.acquire().await });
+    server.until_entries(2).await;
+    server.wipe();
+    let error = soon("the wait ends", waiting).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EntryRemoved);
+    assert_eq!(server.lists(), 0);
+}
+
+/// Watches may return without reason, those of a holder as well.
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_is_told_that_it_holds_is_watched_again() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    server.mood().tells = true;
+    server.mood().wakes_for_nothing = 3;
+    let guard = lock.acquire().await.unwrap();
+    sleep(Duration::from_secs(5)).await;
+    assert!(guard.is_valid());
+    server.wipe();
+    assert_eq!(soon("the loss is told", guard.lost()).await, Loss::Removed);
+    assert_eq!((server.watches(), server.lists()), (4, 0));
+}
+
+/// Thousands may be held, and each is looked at only when it is new.
+#[tokio::test(start_paused = true)]
+async fn every_hold_is_watched_once_however_many_come_and_go() {
+    let server = Server::new(None);
+    let locks = service(&server).await;
+    let lock = locks.shared("a").unwrap();
+    let mut held = Vec::new();
+    for number in 0..100 {
+        held.push(lock.acquire().await.unwrap());
+        if number % 2 == 1 {
+            // Its key is free for the next one.
+            drop(held.swap_remove(number / 4));
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    sleep(Duration::from_secs(3)).await;
+    let watches = server.watches();
+    assert!((50..=100).contains(&watches), "{watches} watches for 100 holds");
+    server.wipe();
+    for guard in held {
+        assert_eq!(soon("the loss is told", guard.lost()).await, Loss::Removed);
+    }
 }
 
 /// A whole window of removals that are refused must not stop the others.

@@ -1,6 +1,7 @@
 //! Runs an [`Attempt`]: the sessions, the requests, the clock.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +19,10 @@ use crate::session::Loss;
 
 /// What is asked for.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) lock: LockKey,
+pub(super) struct Request<'a> {
+    pub(super) lock: &'a LockKey,
     pub(super) kind: EntryKind,
-    pub(super) label: String,
+    pub(super) label: &'a str,
     pub(super) patience: Patience,
     /// Whether to queue again when the session is lost.
     pub(super) requeues: bool,
@@ -31,8 +32,8 @@ pub(super) struct Request {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     waits: bool,
-    start: Instant,
-    deadline: Option<Instant>,
+    /// For how long, and until when.
+    limit: Option<(Duration, Instant)>,
 }
 
 impl Patience {
@@ -43,14 +44,14 @@ impl Patience {
             Wait::For(duration) => (true, Some(duration)),
             Wait::Forever => (true, None),
         };
-        let start = Instant::now();
-        Self { waits, start, deadline: limit.and_then(|limit| start.checked_add(limit)) }
+        let until = |limit| Instant::now().checked_add(limit).map(|deadline| (limit, deadline));
+        Self { waits, limit: limit.and_then(until) }
     }
 
     /// The output of the future, or `None` if time runs out first.
     async fn limit<F: Future>(&self, future: F) -> Option<F::Output> {
-        match self.deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, future).await.ok(),
+        match self.limit {
+            Some((_, deadline)) => tokio::time::timeout_at(deadline, future).await.ok(),
             None => Some(future.await),
         }
     }
@@ -60,7 +61,7 @@ impl Patience {
     fn removal_deadline(&self) -> Instant {
         const PATIENCE: Duration = Duration::from_millis(500);
         let usual = Instant::now() + PATIENCE;
-        self.deadline.filter(|_| !self.waits).map_or(usual, |deadline| usual.min(deadline))
+        self.limit.filter(|_| !self.waits).map_or(usual, |(_, deadline)| usual.min(deadline))
     }
 }
 
@@ -71,7 +72,7 @@ pub(super) struct Grant {
 }
 
 /// Waits for the lock; `None` if it was not had in time. Dropped, or ended without the lock, it leaves nothing behind.
-pub(super) async fn acquire(sessions: Arc<Sessions>, request: Request) -> Result<Option<Grant>> {
+pub(super) async fn acquire(sessions: &Arc<Sessions>, request: &Request<'_>) -> Result<Option<Grant>> {
     let attempt = Attempt::new(request.patience.waits, request.requeues);
     let mut run = Run { sessions, request, attempt, backoff: Backoff::default(), place: None, error: None };
     let mut next = run.attempt.begin();
@@ -85,9 +86,9 @@ pub(super) async fn acquire(sessions: Arc<Sessions>, request: Request) -> Result
     }
 }
 
-struct Run {
-    sessions: Arc<Sessions>,
-    request: Request,
+struct Run<'a> {
+    sessions: &'a Arc<Sessions>,
+    request: &'a Request<'a>,
     attempt: Attempt,
     backoff: Backoff,
     place: Option<Place>,
@@ -101,7 +102,7 @@ struct Place {
     token: Option<FencingToken>,
 }
 
-impl Run {
+impl Run<'_> {
     fn on(&mut self, event: Event) -> Next {
         let loss = self.place.as_ref().and_then(|place| place.ticket.open.lease().loss());
         let next = self.attempt.on(event, loss);
@@ -125,53 +126,36 @@ impl Run {
 
     /// Does what the step says, unless time runs out or the session is lost meanwhile.
     async fn perform(&mut self, step: Step) -> Event {
-        let (open, patience) =
-            (self.place.as_ref().map(|place| place.ticket.open.clone()), self.request.patience);
-        let lost = async {
-            match open {
-                Some(open) => open.lease().lost().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            // First, so that nothing more is asked for with a lost session.
-            _ = lost => Event::Woken,
-            event = patience.limit(self.take(step)) => event.unwrap_or(Event::OutOfTime),
-        }
-    }
-
-    async fn take(&mut self, step: Step) -> Event {
-        let done = match (step, &mut self.place) {
-            (Step::Pause, _) => {
-                self.backoff.pause().await;
-                return Event::Woken;
-            }
-            (Step::Open, _) | (_, None) => self.open().await,
-            (Step::Enqueue, Some(place)) => place.enqueue().await,
-            (Step::Look, Some(place)) => place.look().await,
-            (Step::Watch { wake, seen }, Some(place)) => {
-                let begun = Instant::now();
-                let watched = place.ticket.watch(wake, seen).await;
-                self.backoff.worked(begun.elapsed());
-                watched.map(|standing| standing.map_or(Event::Woken, Event::Stands))
+        let patience = self.request.patience;
+        let done = match &mut self.place {
+            None => patience.limit(pin!(self.prepare(step))).await,
+            Some(Place { ticket, entry, token }) => {
+                let asked = pin!(ask(step, ticket, entry, token, &mut self.backoff));
+                let within = pin!(patience.limit(asked));
+                ticket.open.lease().outlive(within).await.unwrap_or(Some(Ok(Event::Woken)))
             }
         };
         match done {
-            Ok(event) => {
+            Some(Ok(event)) => {
                 if let Event::Stands(_) = event {
                     self.error = None;
                 }
                 event
             }
-            Err(error) => self.failed(error),
+            Some(Err(error)) => self.failed(error),
+            None => Event::OutOfTime,
         }
     }
 
-    async fn open(&mut self) -> Result<Event> {
+    /// The steps without a place.
+    async fn prepare(&mut self, step: Step) -> Result<Event> {
+        if step == Step::Pause {
+            self.backoff.pause().await;
+            return Ok(Event::Woken);
+        }
         let open = self.sessions.current().await?;
-        let Request { lock, kind, label, .. } = &self.request;
-        let entry = Entry { id: EntryId::random(), kind: *kind, label: label.clone() };
+        let Request { lock, kind, label, .. } = *self.request;
+        let entry = Entry { id: EntryId::random(), kind, label: label.to_owned() };
         let ticket = Ticket { open, lock: lock.clone(), id: entry.id.clone(), armed: false };
         self.place = Some(Place { ticket, entry, token: None });
         Ok(Event::Opened)
@@ -199,7 +183,7 @@ impl Run {
             End::SessionLost(loss) => Err(Error::lost(loss)),
             End::EntryRemoved => Err(Error::lost(Loss::Removed)),
             End::LimitMismatch { theirs } => {
-                Err(mismatch(&self.request.lock, self.request.kind.limit(), theirs))
+                Err(mismatch(self.request.lock, self.request.kind.limit(), theirs))
             }
             End::Failed => Err(self.error.unwrap_or(Error::lost(Loss::Expired))),
         }
@@ -222,9 +206,9 @@ impl Run {
             // It was in the queue, or only the time for the first answer was too short.
             (Some(_), _) => Ok(None),
             (None, last) => {
-                let (waited, server) = (self.request.patience.start.elapsed(), self.sessions.place());
-                let name = &self.request.lock.name;
-                let message = format!("{server} did not answer within {waited:.1?} about {name:?}");
+                let limit = self.request.patience.limit.map_or(Duration::MAX, |(limit, _)| limit);
+                let (server, name) = (self.sessions.place(), &self.request.lock.name);
+                let message = format!("{server} did not answer within {limit:.1?} about {name:?}");
                 let effect = self.place.map_or(Effect::None, |_| Effect::Unknown);
                 let unreachable = Error::new(ErrorKind::Unreachable, message).with_effect(effect);
                 Err(match last {
@@ -241,17 +225,34 @@ fn is_outage(error: &Error) -> bool {
     [ErrorKind::Unreachable, ErrorKind::SessionLost].contains(&error.kind())
 }
 
-impl Place {
-    async fn enqueue(&mut self) -> Result<Event> {
-        let Ticket { open, lock, .. } = &self.ticket;
-        let enqueued = open.session().enqueue(lock, &self.entry).await?;
-        self.token = Some(enqueued.token);
-        Ok(Event::Stands(enqueued.standing))
-    }
-
-    async fn look(&self) -> Result<Event> {
-        let Ticket { open, lock, id, .. } = &self.ticket;
-        open.session().look(lock, id).await.map(Event::Stands)
+/// The steps with a place. What takes long has memory of its own, so that whoever gets the lock at once needs less.
+async fn ask(
+    step: Step,
+    ticket: &Ticket,
+    entry: &Entry,
+    token: &mut Option<FencingToken>,
+    backoff: &mut Backoff,
+) -> Result<Event> {
+    let session = ticket.open.session();
+    match step {
+        // There is a place already.
+        Step::Open => Ok(Event::Opened),
+        Step::Enqueue => {
+            let enqueued = session.enqueue(&ticket.lock, entry).await?;
+            *token = Some(enqueued.token);
+            Ok(Event::Stands(enqueued.standing))
+        }
+        Step::Look => session.look(&ticket.lock, &ticket.id).await.map(Event::Stands),
+        Step::Watch { wake, seen } => {
+            let begun = backoff.begin();
+            let watched = Box::pin(ticket.watch(wake, seen)).await;
+            backoff.worked(begun);
+            watched.map(|standing| standing.map_or(Event::Woken, Event::Stands))
+        }
+        Step::Pause => {
+            Box::pin(backoff.pause()).await;
+            Ok(Event::Woken)
+        }
     }
 }
 

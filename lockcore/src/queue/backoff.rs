@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::RngExt;
+use tokio::time::Instant;
 
 /// Doubling pauses with jitter, from 10 ms to a second.
 #[derive(Debug)]
@@ -12,11 +13,12 @@ pub(super) struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { next: Duration::from_millis(10) }
+        Self { next: Self::SHORTEST }
     }
 }
 
 impl Backoff {
+    const SHORTEST: Duration = Duration::from_millis(10);
     pub(super) const LONGEST: Duration = Duration::from_secs(1);
 
     /// How long to wait now.
@@ -30,9 +32,14 @@ impl Backoff {
         tokio::time::sleep(self.next()).await;
     }
 
-    /// Something has worked for so long: longer than a pause is a new beginning.
-    pub(super) fn worked(&mut self, time: Duration) {
-        if time > self.next {
+    /// Something is tried that works for a long time, or does not. While nothing has failed, it does not matter when.
+    pub(super) fn begin(&self) -> Option<Instant> {
+        (self.next > Self::SHORTEST).then(Instant::now)
+    }
+
+    /// It has worked since then: longer than a pause is a new beginning.
+    pub(super) fn worked(&mut self, since: Option<Instant>) {
+        if since.is_some_and(|since| since.elapsed() > self.next) {
             *self = Self::default();
         }
     }

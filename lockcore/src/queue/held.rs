@@ -1,149 +1,126 @@
 //! Watches the entries that are held: somebody may remove one by hand, or the server lose it.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use slab::Slab;
+use tokio::sync::Notify;
 
 use crate::backend::{QueueSession, Revision};
 use crate::entry::{EntryId, LockKey};
+use crate::guard::LossSignal;
 use crate::queue::Standing;
 use crate::queue::backoff::Backoff;
 use crate::queue::open::watch;
 
-/// What is held on one session.
+/// What is held on one session, and not watched yet because it has only just been taken. Short holds come and go here without
+/// waking the watcher, which looks once in a period.
 #[derive(Debug, Default)]
-pub(super) struct HeldEntries {
+pub(super) struct Unwatched {
     state: Mutex<State>,
-    /// There may be one that is not watched yet.
-    added: Notify,
+    /// The watcher sleeps until there is one again.
+    first: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    last: u64,
-    entries: HashMap<u64, HeldEntry>,
+    entries: Slab<HeldEntry>,
+    /// The number of the period.
+    period: u64,
+    /// Whether the watcher looks when this period ends; otherwise the next entry begins a new one.
+    runs: bool,
 }
 
+/// An entry that is held.
 #[derive(Debug)]
 struct HeldEntry {
     lock: LockKey,
     id: EntryId,
-    since: Instant,
-    watched: bool,
-    removed: watch::Sender<bool>,
+    signal: LossSignal,
+    /// In which period it was added; it is watched when a later one ends.
+    period: u64,
 }
 
-/// One of the [`HeldEntries`], until it is dropped.
-#[derive(Debug)]
-pub(super) struct Registration {
-    held: Arc<HeldEntries>,
-    number: u64,
-}
-
-impl HeldEntries {
+impl Unwatched {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The entry is held from now on; `removed` becomes true when it is found to be gone.
-    pub(super) fn register(
-        self: &Arc<Self>,
-        lock: LockKey,
-        id: EntryId,
-        removed: watch::Sender<bool>,
-    ) -> Registration {
+    /// The entry is held from now on; the signal will be told if it is found to be gone. Returns the key for
+    /// [`forget`](Self::forget).
+    pub(super) fn add(&self, lock: LockKey, id: EntryId, signal: LossSignal) -> usize {
         let mut state = self.lock();
-        state.last += 1;
-        let number = state.last;
-        let entry = HeldEntry { lock, id, since: Instant::now(), watched: false, removed };
-        state.entries.insert(number, entry);
-        drop(state);
-        self.added.notify_one();
-        Registration { held: self.clone(), number }
+        let State { entries, period, runs } = &mut *state;
+        let key = entries.insert(HeldEntry { lock, id, signal, period: *period });
+        if !*runs {
+            (*period, *runs) = (*period + 1, true);
+            self.first.notify_one();
+        }
+        key
     }
 
-    /// Those that are to be watched from now on: held for long enough, and not watched yet.
-    fn take_due(&self) -> Vec<(u64, LockKey, EntryId)> {
+    /// The entry is being given back: from here on it is no loss that it is gone.
+    pub(super) fn forget(&self, key: usize, signal: &LossSignal) {
         let mut state = self.lock();
-        let unwatched = state.entries.iter_mut().filter(|(_, entry)| !entry.watched);
-        unwatched
-            .filter(|(_, entry)| entry.since.elapsed() >= GRACE)
-            .map(|(number, entry)| {
-                entry.watched = true;
-                (*number, entry.lock.clone(), entry.id.clone())
-            })
-            .collect()
-    }
-
-    fn has(&self, number: u64) -> bool {
-        self.lock().entries.contains_key(&number)
-    }
-
-    /// Tells the owner, unless it is giving the lock back.
-    fn gone(&self, number: u64) {
-        let told = |entry: &HeldEntry| (entry.removed.clone(), entry.lock.name.clone(), entry.id.clone());
-        let entry = self.lock().entries.get(&number).map(told);
-        // Not while it is locked: whoever hears of it may drop a guard at once.
-        if let Some((removed, name, id)) = entry {
-            removed.send_replace(true);
-            tracing::warn!(%name, %id, "entry of a held lock was removed");
+        // The watcher may have taken it, and another have come to its place.
+        if state.entries.get(key).is_some_and(|entry| entry.signal.is_of(signal)) {
+            state.entries.remove(key);
+        } else {
+            signal.tell_released();
         }
     }
-}
 
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.held.lock().entries.remove(&self.number);
+    /// Ends a period, and takes the entries that were added before it.
+    fn take_due(&self) -> Vec<HeldEntry> {
+        let mut state = self.lock();
+        let State { entries, period, runs } = &mut *state;
+        let due = entries.iter().filter(|(_, entry)| entry.period < *period).map(|(key, _)| key);
+        let due: Vec<usize> = due.collect();
+        let due = due.into_iter().map(|key| entries.remove(key)).collect();
+        (*period, *runs) = (*period + 1, !entries.is_empty());
+        if entries.is_empty() {
+            // How many there were once costs nothing later.
+            *entries = Slab::new();
+        }
+        due
+    }
+
+    /// Returns when the next period ends; one begins when something is held.
+    async fn period(&self) {
+        // Short holds cost the server nothing.
+        const PERIOD: Duration = Duration::from_secs(1);
+        if !self.lock().runs {
+            self.first.notified().await;
+        }
+        tokio::time::sleep(PERIOD).await;
     }
 }
 
-/// Short holds cost the server nothing.
-const GRACE: Duration = Duration::from_secs(1);
-
-/// Watches all that is held on a session, where the session runs. Never returns.
-pub(super) async fn watch_held(session: Arc<dyn QueueSession>, held: Arc<HeldEntries>) {
+/// Watches what is held on a session for longer than a short time, where the session runs. Never returns.
+pub(super) async fn watch_held(session: Arc<dyn QueueSession>, unwatched: Arc<Unwatched>) {
     let mut watches = FuturesUnordered::new();
-    let mut round = std::pin::pin!(next_due(&held));
+    let mut period = std::pin::pin!(unwatched.period());
     loop {
         tokio::select! {
-            () = &mut round => {
-                let due = held.take_due().into_iter();
-                watches.extend(due.map(|(number, lock, id)| gone(&*session, &held, number, lock, id)));
-                round.set(next_due(&held));
+            () = &mut period => {
+                watches.extend(unwatched.take_due().into_iter().map(|entry| watch_one(&*session, entry)));
+                period.set(unwatched.period());
             }
-            // An entry goes with its session, and that is the loss then.
-            Some(number) = watches.next() => if session.lease().loss().is_none() {
-                held.gone(number);
-            }
+            Some(()) = watches.next() => {}
         }
     }
 }
 
-/// Returns when some may be due.
-async fn next_due(held: &HeldEntries) {
-    held.added.notified().await;
-    tokio::time::sleep(GRACE).await;
-}
-
-/// Returns the number when the entry is not there any more, for whatever reason.
-async fn gone(
-    session: &dyn QueueSession,
-    held: &HeldEntries,
-    number: u64,
-    lock: LockKey,
-    id: EntryId,
-) -> u64 {
+/// Returns when the entry is not there any more, for whatever reason; tells its owner, unless he is giving it back.
+async fn watch_one(session: &dyn QueueSession, HeldEntry { lock, id, signal, .. }: HeldEntry) {
     let mut backoff = Backoff::default();
     loop {
         let watched = watch(session, &lock, &id, vec![id.clone()], Revision::default()).await;
-        if !held.has(number) {
-            return number;
+        if signal.is_over() {
+            return;
         }
         let standing = match watched {
             Ok(Some(standing)) => Ok(standing),
@@ -152,8 +129,12 @@ async fn gone(
         };
         match standing {
             Ok(Standing::Holds) => backoff = Backoff::default(),
-            Ok(_) => return number,
+            Ok(_) => break,
             Err(_) => backoff.pause().await,
         }
+    }
+    // An entry goes with its session, and that is the loss then.
+    if session.lease().loss().is_none() && signal.tell_removed() {
+        tracing::warn!(name = %lock.name, %id, "entry of a held lock was removed");
     }
 }

@@ -3,7 +3,6 @@
 use std::os::fd::OwnedFd;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 
 use crate::backend::Removed;
 use crate::entry::FencingToken;
@@ -13,28 +12,32 @@ use crate::name::LockName;
 use crate::queue::Standing;
 use crate::queue::acquire::Grant;
 use crate::queue::backoff::Backoff;
-use crate::queue::held::Registration;
 use crate::queue::open::Ticket;
 use crate::session::Loss;
 
 /// A granted entry. Its ticket gives it back when it is dropped.
 #[derive(Debug)]
 pub(super) struct QueueHold {
-    /// Until the lock is given back; so it is dropped before the ticket.
-    registration: Option<Registration>,
     ticket: Ticket,
     token: FencingToken,
     loss_signal: LossSignal,
-    removed: watch::Sender<bool>,
+    /// Among those that are not watched yet; until the lock is given back.
+    key: Option<usize>,
 }
 
 impl QueueHold {
     pub(super) fn new(Grant { ticket, token }: Grant) -> Self {
-        let (removed, receiver) = watch::channel(false);
-        let loss_signal = LossSignal::new(ticket.open.lease().clone(), receiver);
-        let held = ticket.open.held();
-        let registration = Some(held.register(ticket.lock.clone(), ticket.id.clone(), removed.clone()));
-        Self { registration, ticket, token, loss_signal, removed }
+        let loss_signal = LossSignal::new(ticket.open.lease().clone());
+        let Ticket { open, lock, id, .. } = &ticket;
+        let key = Some(open.unwatched().add(lock.clone(), id.clone(), loss_signal.clone()));
+        Self { ticket, token, loss_signal, key }
+    }
+
+    /// From here on it is no loss that the entry is gone.
+    fn give_back(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.ticket.open.unwatched().forget(key, &self.loss_signal);
+        }
     }
 
     /// What it means that the entry was, or was not, there to be removed. `certain`: no earlier request of ours
@@ -45,6 +48,13 @@ impl QueueHold {
             (None, Removed::Absent) if certain => Released::Lost(Loss::Removed),
             (None, _) => Released::Held,
         }
+    }
+}
+
+impl Drop for QueueHold {
+    /// Before the ticket is dropped.
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
@@ -73,7 +83,7 @@ impl Hold for QueueHold {
             (Some(loss), _) => Err(Error::lost(loss)),
             (None, Standing::Holds) => Ok(()),
             (None, _) => {
-                self.removed.send_replace(true);
+                self.loss_signal.tell_removed();
                 Err(Error::lost(Loss::Removed))
             }
         }
@@ -84,23 +94,22 @@ impl Hold for QueueHold {
     }
 
     async fn release(mut self: Box<Self>) -> Result<Released> {
-        // From here on it is no loss that the entry is gone.
-        self.registration = None;
-        let signal = self.loss_signal.clone();
+        self.give_back();
         let mut certain = true;
         let mut backoff = Backoff::default();
         loop {
             let removed = tokio::select! {
                 biased;
                 removed = self.ticket.remove() => removed,
-                loss = signal.lost() => return Ok(Released::Lost(loss)),
+                loss = self.loss_signal.lost() => return Ok(Released::Lost(loss)),
             };
             let error = match removed {
                 Ok(removed) => return Ok(self.outcome(removed, certain)),
                 Err(error) => error,
             };
-            if error.kind() == ErrorKind::SessionLost || signal.loss().is_some() {
-                return Ok(Released::Lost(signal.loss().unwrap_or(Loss::Expired)));
+            let loss = self.loss_signal.loss();
+            if error.kind() == ErrorKind::SessionLost || loss.is_some() {
+                return Ok(Released::Lost(loss.unwrap_or(Loss::Expired)));
             }
             if !error.is_retryable() {
                 return Err(error.with_effect(Effect::Unknown));

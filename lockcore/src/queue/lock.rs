@@ -1,6 +1,6 @@
 //! One lock of a [`QueueLocks`](super::QueueLocks).
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 
@@ -32,7 +32,7 @@ impl QueueLock {
         Ok(Self { sessions, key, kind })
     }
 
-    fn request(&self, options: &AcquireOptions) -> Result<Request> {
+    fn request<'a>(&'a self, options: &'a AcquireOptions) -> Result<Request<'a>> {
         let limit = match self.kind {
             LockKind::Semaphore { limit } => limit,
             LockKind::Exclusive | LockKind::Shared => 1,
@@ -41,14 +41,14 @@ impl QueueLock {
             let message = format!("{} permits asked of a lock that has {limit}", options.permits);
             return Err(invalid_input(message));
         }
-        let label = options.label.clone().unwrap_or_else(default_label);
+        let label = options.label.as_deref().unwrap_or(&DEFAULT_LABEL);
         if label.len() > Entry::MAX_LABEL {
             let message =
                 format!("a label has at most {} bytes, this one has {}", Entry::MAX_LABEL, label.len());
             return Err(invalid_input(message));
         }
         Ok(Request {
-            lock: self.key.clone(),
+            lock: &self.key,
             kind: entry_kind(self.kind, options.permits),
             label,
             patience: Patience::new(options.wait, self.sessions.connect_timeout()),
@@ -66,10 +66,10 @@ fn entry_kind(kind: LockKind, permits: u32) -> EntryKind {
 }
 
 /// The host's name and the process id.
-fn default_label() -> String {
+static DEFAULT_LABEL: LazyLock<String> = LazyLock::new(|| {
     let host = gethostname::gethostname();
     format!("{}:{}", host.to_string_lossy(), std::process::id())
-}
+});
 
 #[async_trait]
 impl DistributedLock for QueueLock {
@@ -82,7 +82,8 @@ impl DistributedLock for QueueLock {
     }
 
     async fn acquire_with(&self, options: &AcquireOptions) -> Result<Option<LockGuard>> {
-        let grant = acquire(self.sessions.clone(), self.request(options)?).await?;
+        let request = self.request(options)?;
+        let grant = acquire(&self.sessions, &request).await?;
         Ok(grant.map(|grant| LockGuard::new(Box::new(QueueHold::new(grant)))))
     }
 

@@ -136,16 +136,22 @@ impl Sessions {
     pub(super) async fn current(self: &Arc<Self>) -> Result<Arc<OpenSession>> {
         let opening = {
             let mut state = self.lock();
-            if *self.closed.borrow() {
-                return Err(Error::lost(Loss::Closed));
-            }
             if state.last.lease().loss().is_none() {
                 return Ok(state.last.clone());
+            }
+            if *self.closed.borrow() {
+                return Err(Error::lost(Loss::Closed));
             }
             // One that is over and still here broke off.
             state.opening.take_if(|opening| opening.peek().is_some());
             state.opening.get_or_insert_with(|| self.open()).clone()
         };
+        // In memory of its own: few have to wait for it.
+        Box::pin(self.opened_by(opening)).await
+    }
+
+    /// What comes of an opening.
+    async fn opened_by(&self, opening: Opening) -> Result<Arc<OpenSession>> {
         let mut closed = self.closed.subscribe();
         // It may run on a runtime that nobody drives any more, and whose clock stands still.
         let longest = 2 * self.connect_timeout() + Backoff::LONGEST;

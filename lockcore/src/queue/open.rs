@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use crate::backend::{QueueSession, Removed, Revision};
 use crate::entry::{EntryId, LockKey};
 use crate::error::{Error, Result};
-use crate::queue::held::{HeldEntries, watch_held};
+use crate::queue::held::{Unwatched, watch_held};
 use crate::queue::janitor::{Removal, tend};
 use crate::queue::standing::Standing;
 use crate::session::Lease;
@@ -19,17 +19,17 @@ use crate::session::Lease;
 pub(super) struct OpenSession {
     session: Arc<dyn QueueSession>,
     removals: UnboundedSender<Removal>,
-    held: Arc<HeldEntries>,
+    unwatched: Arc<Unwatched>,
 }
 
 impl OpenSession {
     /// Starts the janitor and the watcher of this session, on the current runtime.
     pub(super) fn new(session: Arc<dyn QueueSession>) -> Self {
         let (removals, requests) = unbounded_channel();
-        let held = Arc::<HeldEntries>::default();
-        let watcher = watch_held(session.clone(), held.clone());
+        let unwatched = Arc::<Unwatched>::default();
+        let watcher = watch_held(session.clone(), unwatched.clone());
         tokio::spawn(tend(session.clone(), requests, watcher));
-        Self { session, removals, held }
+        Self { session, removals, unwatched }
     }
 
     pub(super) fn session(&self) -> &dyn QueueSession {
@@ -40,8 +40,9 @@ impl OpenSession {
         self.session.lease()
     }
 
-    pub(super) fn held(&self) -> &Arc<HeldEntries> {
-        &self.held
+    /// What is held, until it is watched.
+    pub(super) fn unwatched(&self) -> &Unwatched {
+        &self.unwatched
     }
 
     /// The server's answer, or the loss of the session, whichever comes first.
@@ -93,8 +94,12 @@ pub(super) struct Ticket {
 
 impl Ticket {
     /// Waits until one of these may have left, or our own entry, if only after a while.
-    pub(super) async fn watch(&self, wake: Vec<EntryId>, seen: Revision) -> Result<Option<Standing>> {
-        watch(self.open.session(), &self.lock, &self.id, wake, seen).await
+    pub(super) fn watch(
+        &self,
+        wake: Vec<EntryId>,
+        seen: Revision,
+    ) -> impl Future<Output = Result<Option<Standing>>> {
+        watch(self.open.session(), &self.lock, &self.id, wake, seen)
     }
 
     /// Removes the entry now. If that fails or is dropped, the ticket is as it was.

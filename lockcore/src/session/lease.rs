@@ -65,6 +65,11 @@ impl LeaseClock {
         self.loss.get_or_insert(loss);
     }
 
+    /// Why it is over, as far as has been found out.
+    pub(super) fn loss(&self) -> Option<Loss> {
+        self.loss
+    }
+
     /// Until when the session is sure to live if nothing more is heard.
     pub fn deadline(&self) -> Option<Moment> {
         self.granted.map(|granted| self.renewed + (granted - granted / Self::MARGIN))

@@ -4,10 +4,14 @@ mod lease;
 mod moment;
 
 use std::fmt;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 pub use lease::LeaseClock;
 pub use moment::{Clock, Moment};
@@ -64,8 +68,10 @@ pub struct Lease {
 struct Shared {
     clock: Clock,
     lease: Mutex<LeaseClock>,
+    /// What the lease says of its end, in nanoseconds, for those who only want to know that it is not there yet.
+    end: AtomicU64,
     /// Poked when the state or the granted time changes, not at each renewal.
-    changed: watch::Sender<()>,
+    changed: Notify,
 }
 
 impl Lease {
@@ -74,8 +80,10 @@ impl Lease {
 
     /// A session that was granted for `granted` (`None`: until it is ended), asked for at `sent`.
     pub fn new(clock: Clock, granted: Option<Duration>, sent: Moment) -> Self {
-        let lease = Mutex::new(LeaseClock::new(granted, sent));
-        Self { shared: Arc::new(Shared { clock, lease, changed: watch::Sender::new(()) }) }
+        let lease = LeaseClock::new(granted, sent);
+        let end = AtomicU64::new(end(&lease));
+        let shared = Shared { clock, lease: Mutex::new(lease), end, changed: Notify::new() };
+        Self { shared: Arc::new(shared) }
     }
 
     fn lock(&self) -> MutexGuard<'_, LeaseClock> {
@@ -112,7 +120,7 @@ impl Lease {
     pub fn grant(&self, granted: Option<Duration>) {
         self.update(|lease| lease.grant(granted));
         // Whoever sleeps until the deadline may have to sleep less.
-        self.shared.changed.send_replace(());
+        self.shared.changed.notify_waiters();
     }
 
     /// The session is over.
@@ -126,9 +134,10 @@ impl Lease {
         let before = lease.state(now);
         change(&mut lease);
         let after = lease.state(now);
+        self.shared.end.store(end(&lease), Ordering::Release);
         drop(lease);
         if before != after {
-            self.shared.changed.send_replace(());
+            self.shared.changed.notify_waiters();
         }
     }
 
@@ -140,6 +149,10 @@ impl Lease {
 
     /// Why the session is lost, if it is.
     pub fn loss(&self) -> Option<Loss> {
+        let end = self.shared.end.load(Ordering::Acquire);
+        if end == NEVER || self.now().nanoseconds() < end {
+            return None;
+        }
         match self.state() {
             SessionState::Lost(loss) => Some(loss),
             SessionState::Live | SessionState::Doubtful { .. } => None,
@@ -148,14 +161,11 @@ impl Lease {
 
     /// For how long the session is sure to live if nothing more is heard; `None` if it lasts until it is ended.
     pub fn remaining(&self) -> Option<Duration> {
-        let now = self.now();
-        let mut lease = self.lock();
-        match lease.state(now) {
-            SessionState::Lost(_) => Some(Duration::ZERO),
-            SessionState::Live | SessionState::Doubtful { .. } => {
-                lease.deadline().map(|deadline| now.until(deadline))
-            }
+        if self.loss().is_some() {
+            return Some(Duration::ZERO);
         }
+        let deadline = self.lock().deadline()?;
+        Some(self.now().until(deadline))
     }
 
     /// Returns when the session is lost, by the local clock at the latest.
@@ -164,17 +174,33 @@ impl Lease {
     ///
     /// Safe to drop and to call again.
     pub async fn lost(&self) -> Loss {
-        let mut changed = self.shared.changed.subscribe();
         loop {
+            // Before the state is asked for: whatever changes from here on is heard.
+            let changed = self.shared.changed.notified();
             if let Some(loss) = self.loss() {
                 return loss;
             }
-            let remaining = self.remaining().map(|left| left.min(Self::SUSPEND_CHECK));
-            tokio::select! {
-                // The sender lives as long as `self`: this cannot fail.
-                _ = changed.changed() => {}
-                _ = tokio::time::sleep(remaining.unwrap_or_default()), if remaining.is_some() => {}
+            match self.remaining() {
+                // Changed or not, the state is asked for again.
+                Some(left) => drop(timeout(left.min(Self::SUSPEND_CHECK), changed).await),
+                None => changed.await,
             }
+        }
+    }
+
+    /// The output of the future, or the loss of the session, whichever comes first. Only a future that is not ready at once
+    /// costs a subscription.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the future.
+    pub(crate) async fn outlive<F: Future>(&self, future: F) -> Result<F::Output, Loss> {
+        tokio::select! {
+            biased;
+            // First, so that nothing more is asked for with a lost session.
+            loss = poll_fn(|_| self.loss().map_or(Poll::Pending, Poll::Ready)) => Err(loss),
+            output = future => Ok(output),
+            loss = self.lost() => Err(loss),
         }
     }
 
@@ -184,10 +210,20 @@ impl Lease {
     ///
     /// Safe to drop and to call again; a change between two calls is not seen.
     pub async fn changed(&self) {
-        let mut changed = self.shared.changed.subscribe();
+        let changed = self.shared.changed.notified();
         tokio::select! {
-            _ = changed.changed() => {}
+            () = changed => {}
             _ = self.lost(), if self.loss().is_none() => {}
         }
+    }
+}
+
+const NEVER: u64 = u64::MAX;
+
+/// When the lease ends if nothing more is heard.
+fn end(lease: &LeaseClock) -> u64 {
+    match lease.loss() {
+        Some(_) => 0,
+        None => lease.deadline().map_or(NEVER, Moment::nanoseconds),
     }
 }

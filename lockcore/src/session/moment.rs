@@ -10,6 +10,11 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Moment(Duration);
 
 impl Moment {
+    /// In nanoseconds; the longest time that there is, for all that is later.
+    pub(super) fn nanoseconds(self) -> u64 {
+        self.0.as_nanos().try_into().unwrap_or(u64::MAX)
+    }
+
     /// How long from `self` until `later`; zero if that has passed.
     pub fn until(self, later: Moment) -> Duration {
         later.0.saturating_sub(self.0)

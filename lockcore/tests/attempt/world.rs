@@ -33,6 +33,7 @@ pub(super) enum Action {
     Execute(usize),
     Answer(usize),
     Wake(usize),
+    Tell(usize),
     Resume(usize),
     LateEnqueue(Owner),
     LateEnqueueVanishes(Owner),
@@ -124,6 +125,11 @@ impl Lock {
         }
     }
 
+    fn answer(&self, world: &mut World, client: usize, request: Request) {
+        let answer = self.execute(world, client, request);
+        world.clients[client].doing = Doing::Asking(request, Some(answer));
+    }
+
     /// What will happen by itself, however long it takes; a holder may hold for ever.
     pub(super) fn progress(&self, world: &World, actions: &mut Vec<Action>) {
         for (i, client) in world.clients.iter().enumerate() {
@@ -134,7 +140,7 @@ impl Lock {
                 Doing::Asking(_, None) if reachable => actions.push(Action::Execute(i)),
                 Doing::Asking(_, Some(_)) => actions.push(Action::Answer(i)),
                 Doing::Watching(wake) if reachable && wake.iter().any(|other| gone(world, *other)) => {
-                    actions.push(Action::Wake(i));
+                    actions.extend([Action::Wake(i), Action::Tell(i)]);
                 }
                 Doing::Pausing => actions.push(Action::Resume(i)),
                 _ => {}
@@ -210,8 +216,7 @@ impl Lock {
             }
             Action::Execute(i) => {
                 if let Doing::Asking(request, _) = world.clients[i].doing {
-                    let answer = self.execute(world, i, request);
-                    world.clients[i].doing = Doing::Asking(request, Some(answer));
+                    self.answer(world, i, request);
                 }
             }
             Action::Answer(i) => {
@@ -221,6 +226,8 @@ impl Lock {
             Action::Wake(i) | Action::WakeForNothing(i) | Action::Resume(i) => {
                 self.on(world, i, Event::Woken)
             }
+            // As if it had been asked.
+            Action::Tell(i) => self.answer(world, i, Request::Look),
             Action::LateEnqueue(owner) => {
                 let session = world.session(owner);
                 session.late_enqueue = false;
