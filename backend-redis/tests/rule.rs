@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use backend_redis::{Redis, RedisOptions};
@@ -79,17 +79,39 @@ impl Bed {
         self.session.list(&self.lock).await.unwrap().entries
     }
 
-    /// Those who were sent a message until now.
-    async fn woken(&mut self) -> HashSet<EntryId> {
+    /// Those who were sent a message until now, each with what it was told of where it stands: its ticket, and what all other holders
+    /// weigh.
+    async fn woken(&mut self) -> HashMap<EntryId, Option<(u64, u64)>> {
         let _: () = self.admin.publish("session:", "end").await.unwrap();
-        let mut woken = HashSet::new();
+        let mut woken = HashMap::new();
         let mut messages = self.pubsub.on_message();
         loop {
-            let ids: String = messages.next().await.unwrap().get_payload().unwrap();
-            if ids == "end" {
+            let words: String = messages.next().await.unwrap().get_payload().unwrap();
+            if words == "end" {
                 return woken;
             }
-            woken.extend(ids.split_whitespace().map(EntryId::from));
+            for word in words.split_whitespace() {
+                let mut parts = word.split(':');
+                let id = EntryId::from(parts.next().unwrap());
+                let numbers: Vec<u64> = parts.map(|number| number.parse().unwrap()).collect();
+                woken.insert(id, (!numbers.is_empty()).then(|| (numbers[0], numbers[1])));
+            }
+        }
+    }
+
+    /// Whoever is told that it holds does so, and is told what a look would show.
+    async fn told_the_truth(&self, after: &[QueuedEntry], woken: &HashMap<EntryId, Option<(u64, u64)>>) {
+        let details = self.session.describe(&self.lock).await.unwrap();
+        let holding = holding(after);
+        for (id, told) in woken {
+            let Some((ticket, others)) = told else {
+                assert!(!holding.contains(id), "{id} has to look");
+                continue;
+            };
+            assert!(holding.contains(id), "{id} does not hold in {after:?}");
+            assert!(details.iter().any(|entry| entry.id == *id && entry.token.get() == *ticket));
+            let holders = after.iter().filter(|entry| entry.id != *id && holding.contains(&entry.id));
+            assert_eq!(holders.map(|entry| u64::from(entry.kind.weight())).sum::<u64>(), *others);
         }
     }
 
@@ -119,7 +141,9 @@ impl Bed {
         for entry in &after {
             agrees(&after, &entry.id, &self.session.look(&self.lock, &entry.id).await.unwrap());
         }
-        let woken = self.woken().await;
+        let told_of = self.woken().await;
+        self.told_the_truth(&after, &told_of).await;
+        let woken: HashSet<EntryId> = told_of.into_keys().collect();
         if matches!(step, Step::Leave(_) | Step::Die(_) | Step::RemoveByHand(_)) {
             told.extend(holding(&after).difference(&holding(&before)).cloned());
         }
