@@ -116,13 +116,39 @@ async fn errors_name_the_operation_the_lock_and_the_server() {
     assert!(refused.to_string().contains(bed.server.address()), "{refused}");
 }
 
+/// What it costs is what a server can bear: most of what a script takes are its commands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_free_lock_costs_seven_commands() {
+    let bed = Bed::new().await;
+    let session = open(RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES)).await;
+    for kind in [EntryKind::Exclusive, EntryKind::Shared, EntryKind::Permits { permits: 1, limit: 3 }] {
+        let lock = key(kind.family());
+        let use_it = async || {
+            let entry = entry(kind);
+            assert_eq!(enqueue(&session, &entry).await.standing, Standing::Holds);
+            assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
+        };
+        // The first calls load their scripts and make the key.
+        use_it().await;
+        let cost = bed.commands_for(use_it()).await;
+        assert!(cost <= 7, "{cost} for a lock that is {kind}");
+        // Somebody waited: what that left behind is gone as soon as nobody does.
+        let [first, second] = [kind; 2].map(entry);
+        enqueue(&session, &first).await;
+        enqueue(&session, &second).await;
+        for entry in [&second, &first] {
+            session.remove(&lock, &entry.id).await.unwrap();
+        }
+        assert_eq!(bed.commands_for(use_it()).await, cost);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hand_over_costs_the_same_however_many_wait() {
     let bed = Bed::new().await;
     let (session, first) = (bed.session().await, entry(EntryKind::Exclusive));
-    enqueue(&session, &first).await;
     // The first calls load their scripts.
-    session.look(&lock(), &first.id).await.unwrap();
+    enqueue(&session, &first).await;
     session.remove(&lock(), &first.id).await.unwrap();
     session.close().await.unwrap();
     for (waiters, kind) in [
@@ -146,11 +172,19 @@ async fn a_hand_over_costs_the_same_however_many_wait() {
             let (session, lock, id) = (session.clone(), lock.clone(), entry.id.clone());
             asleep.push(tokio::spawn(async move { session.watch(&lock, &id, &wake, seen).await }));
         }
-        let before = bed.scripts_run().await;
-        assert_eq!(session.remove(&lock, &entries[0].id).await.unwrap(), Removed::Now);
-        within("the next wakes", asleep.remove(0)).await.unwrap().unwrap();
-        assert_eq!(session.look(&lock, &entries[1].id).await.unwrap(), Standing::Holds);
-        assert_eq!(bed.scripts_run().await - before, 2);
+        let last = entry(kind);
+        let (mut leaves, mut comes) = (0, 0);
+        let scripts = bed
+            .scripts_for(async {
+                let removed = async { _ = session.remove(&lock, &entries[0].id).await.unwrap() };
+                leaves = bed.commands_for(removed).await;
+                let woken = within("the next wakes", asleep.remove(0)).await.unwrap().unwrap();
+                assert_eq!(woken, Some(Standing::Holds));
+                comes = bed.commands_for(async { drop(enqueue(&session, &last).await) }).await;
+            })
+            .await;
+        assert_eq!(scripts, 2);
+        assert!(leaves <= 8 && comes <= 8, "{leaves} commands to leave, {comes} to come");
         assert!(asleep.iter().all(|waiter| !waiter.is_finished()), "more than one woke");
         asleep.iter().for_each(tokio::task::JoinHandle::abort);
         session.close().await.unwrap();
@@ -158,7 +192,6 @@ async fn a_hand_over_costs_the_same_however_many_wait() {
 }
 
 /// What a semaphore costs does not depend on how many permits it has, nor what one dead holder costs on how many hold or wait.
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_semaphore_costs_the_same_however_many_permits_it_has() {
     let bed = Bed::new().await;
@@ -192,7 +225,6 @@ async fn a_semaphore_costs_the_same_however_many_permits_it_has() {
 }
 
 /// All who died are removed first, and only then is it calculated once whom that lets in.
-
 #[tokio::test(flavor = "multi_thread")]
 async fn many_deaths_cost_little_each() {
     let bed = Bed::new().await;
@@ -220,7 +252,9 @@ async fn many_deaths_cost_little_each() {
 async fn wait(session: Session, entry: Entry) {
     let lock = key(entry.kind.family());
     while let Standing::Waits { wake, seen } = session.look(&lock, &entry.id).await.unwrap() {
-        session.watch(&lock, &entry.id, &wake, seen).await.unwrap();
+        if session.watch(&lock, &entry.id, &wake, seen).await.unwrap() == Some(Standing::Holds) {
+            return;
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use backend_redis::RedisOptions;
 use bed::*;
+use conformance::proxy::Proxy;
 use lockcore::queue::Standing;
 use lockcore::{Effect, Entry, EntryKind, ErrorKind, Revision};
 
@@ -71,6 +72,69 @@ async fn a_lock_in_use_does_not_expire() {
         bed.cli(&["ttl", QUEUE]).await.parse::<u64>().is_ok_and(|left| left > 60 * 60)
     })
     .await;
+}
+
+/// Its life is counted from the first use in each half of a day.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_used_now_and_then_does_not_expire() {
+    let bed = Bed::new().await;
+    let session = open(RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES)).await;
+    let used = async || {
+        let entry = entry(EntryKind::Exclusive);
+        enqueue(&session, &entry).await;
+        session.remove(&lock(), &entry.id).await.unwrap();
+    };
+    used().await;
+    let half_a_day = Duration::from_secs(12 * 60 * 60);
+    let before = (now() - half_a_day).as_micros().to_string();
+    bed.cli(&["zadd", QUEUE, &before, "#last"]).await;
+    bed.cli(&["expire", QUEUE, "60"]).await;
+    used().await;
+    let left: u64 = bed.cli(&["ttl", QUEUE]).await.parse().unwrap();
+    assert!(left > half_a_day.as_secs(), "{left}");
+}
+
+/// What keeps an id away lives as long as that, and so does the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tombstone_is_a_lock_that_expires_and_that_somebody_clears_away() {
+    let bed = Bed::new().await;
+    let proxy = Proxy::start(bed.server.address()).await.unwrap();
+    let (far, near) = (open(RedisOptions::new(proxy.address().to_string())).await, bed.session().await);
+    // The script must be known, or what is late would be another request with all of it.
+    near.remove(&lock(), &entry(EntryKind::Exclusive).id).await.unwrap();
+    proxy.hold();
+    let unheard = entry(EntryKind::Exclusive);
+    let late = tokio::time::timeout(Duration::from_millis(10), far.enqueue(&lock(), &unheard)).await;
+    assert!(late.is_err());
+    proxy.abandon();
+    eventually("the removal", || async { far.remove(&lock(), &unheard.id).await.is_ok() }).await;
+    let tombstone = format!("-{}", unheard.id);
+    assert_eq!(bed.members(QUEUE).await, [&*tombstone]);
+    assert!(bed.cli(&["ttl", QUEUE]).await.parse::<u64>().unwrap() > 0);
+    bed.cli(&["zadd", QUEUE, PAST, &tombstone]).await;
+    enqueue(&near, &entry(EntryKind::Exclusive)).await;
+    assert!(!bed.members(QUEUE).await.contains(&tombstone));
+}
+
+/// Whoever comes need not wait for the dead, neither for who holds nor for who waits, whatever the kind.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_finds_out_who_is_dead() {
+    let bed = Bed::new().await;
+    let options = RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES);
+    for kind in [EntryKind::Exclusive, EntryKind::Shared, EntryKind::Permits { permits: 2, limit: 3 }] {
+        let queue = format!("fairlock:{{{}:l}}:queue", kind.family());
+        for count in 1..4 {
+            let session = open(options.clone()).await;
+            let dead: Vec<Entry> = (0..count).map(|_| entry(kind)).collect();
+            for entry in &dead {
+                enqueue(&session, entry).await;
+            }
+            bed.die(&queue, &dead.iter().map(|entry| &entry.id).collect::<Vec<_>>()).await;
+            let comes = entry(if kind == EntryKind::Shared { EntryKind::Exclusive } else { kind });
+            assert_eq!(enqueue(&session, &comes).await.standing, Standing::Holds, "behind {count} of {kind}");
+            session.close().await.unwrap();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,6 +71,13 @@ impl Bed {
         total(self.commands_run().await) - before
     }
 
+    /// How many scripts the server runs meanwhile.
+    pub(crate) async fn scripts_for(&self, work: impl Future<Output = ()> + Send) -> u64 {
+        let before = self.scripts_run().await;
+        work.await;
+        self.scripts_run().await - before
+    }
+
     /// Everything that stands in the key of a lock.
     pub(crate) async fn members(&self, key: &str) -> Vec<String> {
         self.cli(&["zrange", key, "0", "-1"]).await.lines().map(str::to_owned).collect()
