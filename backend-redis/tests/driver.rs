@@ -116,7 +116,7 @@ async fn errors_name_the_operation_the_lock_and_the_server() {
     assert!(refused.to_string().contains(bed.server.address()), "{refused}");
 }
 
-/// What it costs is what a server can bear: most of what a script takes are its commands.
+/// Most of what a script takes are its commands, so they say what a server can bear.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_free_lock_costs_seven_commands() {
     let bed = Bed::new().await;
@@ -132,13 +132,14 @@ async fn a_free_lock_costs_seven_commands() {
         use_it().await;
         let cost = bed.commands_for(use_it()).await;
         assert!(cost <= 7, "{cost} for a lock that is {kind}");
-        // Somebody waited: what that left behind is gone as soon as nobody does.
+        // Two held, or one waited: what that left behind goes with the next use.
         let [first, second] = [kind; 2].map(entry);
         enqueue(&session, &first).await;
         enqueue(&session, &second).await;
         for entry in [&second, &first] {
             session.remove(&lock, &entry.id).await.unwrap();
         }
+        use_it().await;
         assert_eq!(bed.commands_for(use_it()).await, cost);
     }
 }
@@ -184,7 +185,7 @@ async fn a_hand_over_costs_the_same_however_many_wait() {
             })
             .await;
         assert_eq!(scripts, 2);
-        assert!(leaves <= 8 && comes <= 8, "{leaves} commands to leave, {comes} to come");
+        assert!(leaves <= 5 && comes <= 6, "{leaves} commands to leave, {comes} to come");
         assert!(asleep.iter().all(|waiter| !waiter.is_finished()), "more than one woke");
         asleep.iter().for_each(tokio::task::JoinHandle::abort);
         session.close().await.unwrap();

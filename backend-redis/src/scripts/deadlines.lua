@@ -60,19 +60,20 @@ local function nearest(from, to, ...)
   end
 end
 
--- What the rule needs to know of an entry that waits: the first waiter, who does not fit behind the holders, and the entry directly ahead. If
--- it is the first waiter itself, then somebody who holds is directly ahead. And whether somebody may be let in, or is dead.
+-- What the rule needs to know of an entry that waits: the entry directly ahead, and how many others hold if that one does; and if it does
+-- not, the first waiter, who does not fit behind the holders. Whoever needs all that there is waits for whoever is ahead. And whether somebody
+-- may be let in, or is dead.
 local function seen_by_waiter(entry, ahead)
   local rows = { ahead.record, ahead.ticket }
-  if ahead.ticket <= held then
-    local others = used - ahead.weight
-    local left = (others > 0 and earliest_deadline(entry.lease) or deadline(ahead)) - now
-    return { entry.ticket, others, math.max(0, left), rows }, left <= 0
+  local others = ahead.ticket <= held and used - ahead.weight or 0
+  local left = (others > 0 and earliest_deadline(entry.lease) or deadline(ahead)) - now
+  local stale = left <= 0
+  if ahead.ticket > held and not (entry.weight == entry.limit and ahead.limit == entry.limit) then
+    local front = nearest(beyond(-held), '-inf', 'REV', 'LIMIT', 0, 1, 'WITHSCORES')
+    if front.ticket ~= ahead.ticket then rows = { front.record, front.ticket, ahead.record, ahead.ticket } end
+    others, stale = used, stale or fits(front)
   end
-  local front = nearest(beyond(-held), '-inf', 'REV', 'LIMIT', 0, 1, 'WITHSCORES')
-  if front.ticket ~= ahead.ticket then rows = { front.record, front.ticket, ahead.record, ahead.ticket } end
-  local left = deadline(ahead) - now
-  return { entry.ticket, used, math.max(0, left), rows }, left <= 0 or fits(front)
+  return { entry.ticket, others, math.max(0, left), rows }, stale
 end
 
 -- What is shown of an entry: { its ticket, the weight of the holders that are not shown, milliseconds until somebody ahead may be dead or -1,

@@ -24,11 +24,20 @@ append(last)
 if last > micros or math.floor(before / HALF_DAY) ~= math.floor(micros / HALF_DAY) then keep(key, last) end
 
 entry = { id = id, weight = weight, limit = limit, lease = lease, session = session, ticket = last }
--- Whoever comes behind others who wait, or does not fit, changes nothing, unless somebody ahead is dead.
-local waits = was_held and was_used and tail and (tail.ticket > held or not fits(entry))
-if waits then
-  local seen, stale = seen_from(entry, tail)
-  if not stale then return seen end
+if tail then
+  -- One who holds alone is the first; whoever needs all that there is need not know.
+  if not (was_held and was_used) and weight < limit then
+    local head = nearest('(0', '-inf', 'REV', 'LIMIT', 0, 1, 'WITHSCORES')
+    held, used = head.ticket, head.weight
+  end
+  -- Whoever has to wait changes nothing, unless somebody ahead is dead.
+  if weight == limit or tail.ticket > held or not fits(entry) then
+    local seen, stale = seen_by_waiter(entry, tail)
+    if not stale then return seen end
+  end
+else
+  -- What was counted is of others.
+  held, used = 0, 0
 end
 sweep()
 settle(id)

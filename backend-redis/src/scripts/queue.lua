@@ -6,24 +6,25 @@
 --   ticket           <id>                                                     finds the record; without it the entry is gone
 --   deadline, in ms  <id> <ticket> <weight> <lease> <session>                 until when the entry lives
 --   deadline, in ms  -<id>                                                    a tombstone
---                    #last, #held, #used                                      the last ticket, that of the last holder, the
---                                                                             weight of all holders
+--                    #last                                                    the last ticket
+--                    #held, #used                                             where several hold: the ticket of the last holder,
+--                                                                             and what all of them weigh
 --
 -- Tickets are microseconds below 2^53. Numbers that are passed to a command are exact, in strings only with '%.0f'.
 local channels, session = ARGV[1], ARGV[2]
 -- No script works on more than a batch of entries: the server does nothing else meanwhile.
 local UNBOUNDED, BATCH = 2 ^ 32 - 1, 256
 
-local key, last, held, used, was_held, was_used, gone, news, departed
+local key, last, held, used, was_held, was_used, alone, gone, departed, news
 
--- Turns to this lock, and returns the scores of its three numbers and of these members. Everything about the holders follows from the records: what is not
--- there, because nobody had to wait or because it was lost, is counted from the head of the queue.
+-- Turns to this lock, and returns the scores of its three numbers and of these members. Everything about the holders follows from the records:
+-- what is not there, because one holds alone or because it was lost, is counted from the head of the queue.
 local function turn_to(name, ...)
   local scores = redis.call('ZMSCORE', name, '#last', '#held', '#used', ...)
   last, held, used = tonumber(scores[1]), tonumber(scores[2]), tonumber(scores[3])
   was_held, was_used = held, used
   if not (held and used) then held, used = 0, 0 end
-  key, gone, news, departed = name, {}, {}, false
+  key, alone, gone, departed, news = name, false, {}, math.huge, {}
   return scores
 end
 
@@ -43,12 +44,9 @@ end
 
 -- The record of the entry is not there any more, or, if it is not whole, never was.
 local function uncount(entry, whole)
-  departed = true
-  if not whole then
-    held, used = 0, 0
-  elseif entry.ticket <= held then
-    used = used - entry.weight
-  end
+  departed = math.min(departed, entry.ticket)
+  if whole and entry.ticket <= held then used = used - entry.weight end
+  if not whole or used == 0 then held, used = 0, 0 end
 end
 
 local function take_out(entry)
@@ -88,11 +86,14 @@ end
 local function fits(entry) return used + entry.weight <= entry.limit end
 
 -- Lets in whoever fits now, in order, and all of them only if they are not too many: then it returns true. This and the core's rule have to
--- agree. Whoever is first, and is only counted because nobody was yet, has held since it came.
-local function let_in(own)
-  local count, left, counts = 1, BATCH, not was_held and not departed
+-- agree. `head` is the first of all with the score of its id, where that is known. Whoever is first and was so before, and is only counted
+-- because that is not written down, has held since it came.
+local function let_in(own, head, place)
+  local count, left = 1, BATCH
   while left > 0 do
-    local entries, tickets, more = waiting(count)
+    local entries, tickets, more = { head }, { place }, true
+    if not head or held > 0 then entries, tickets, more = waiting(count) end
+    head = nil
     for i, entry in ipairs(entries) do
       if tonumber(tickets[i]) ~= entry.ticket then
         take_out(entry)
@@ -100,7 +101,8 @@ local function let_in(own)
       elseif not fits(entry) then
         return true
       else
-        local knows = entry.id == own or counts and held == 0
+        local knows = entry.id == own or not was_held and held == 0 and entry.ticket < departed
+        alone = used == 0
         held, used = entry.ticket, used + entry.weight
         entry.holds = true
         if not knows then tell(entry) end
@@ -122,10 +124,10 @@ local function word(entry, complete)
 end
 
 -- What a script does when it knows who has left and who has come. To tell must not undo the rest, hence pcall.
-local function settle(own)
-  local complete = let_in(own)
+local function settle(own, head, place)
+  local complete = let_in(own, head, place)
   bury()
-  if used == 0 then
+  if alone or used == 0 then
     if was_held or was_used then redis.call('ZREM', key, '#held', '#used') end
     was_held, was_used = nil, nil
   elseif held ~= was_held or used ~= was_used then
@@ -147,7 +149,7 @@ local function own(id, known, place)
   local record = redis.call('ZRANGE', key, -ticket, -ticket, 'BYSCORE')[1]
   if place and not record then
     gone[#gone + 1] = id
-    departed, held, used = true, 0, 0
+    departed, held, used = math.min(departed, ticket), 0, 0
   end
   local entry = record and parse(record, ticket)
   if not entry or entry.id ~= id or entry.session ~= session then return nil end
