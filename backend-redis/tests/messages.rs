@@ -79,6 +79,7 @@ async fn who_is_let_in_need_not_ask() {
 async fn what_makes_no_sense_is_not_believed() {
     let bed = Bed::new().await;
     let (_holds, first, waits) = contended(&bed).await;
+    let ahead = std::slice::from_ref(&first.id);
     for forged in [
         "ID",
         "ID:",
@@ -96,11 +97,11 @@ async fn what_makes_no_sense_is_not_believed() {
         "ID:TOKEN:0 ID",
     ] {
         waits.is_told(&bed, forged).await;
-        assert_eq!(waits.watch(&[first.id.clone()]).await, None, "{forged}");
+        assert_eq!(waits.watch(ahead).await, None, "{forged}");
         assert!(matches!(waits.look().await, Standing::Waits { .. }));
     }
     waits.is_told(&bed, "ID:TOKEN:0").await;
-    assert_eq!(waits.watch(&[first.id]).await, Some(Standing::Holds), "what a script would say");
+    assert_eq!(waits.watch(ahead).await, Some(Standing::Holds), "what a script would say");
 }
 
 /// A message may come late, and the entry may have been lost meanwhile.
@@ -112,9 +113,10 @@ async fn what_is_told_of_an_entry_that_is_gone_is_not_believed() {
     let late = Listener::new(&bed, options(&bed).with_session_timeout(SHORT)).await;
     bed.cli(&["del", QUEUE]).await;
     // A renewal finds that out.
-    assert_eq!(late.watch(&[first.id.clone()]).await, None);
+    let ahead = std::slice::from_ref(&first.id);
+    assert_eq!(late.watch(ahead).await, None);
     late.is_told(&bed, "ID:TOKEN:0").await;
-    assert_eq!(late.watch(&[first.id]).await, None);
+    assert_eq!(late.watch(ahead).await, None);
     assert_eq!(late.look().await, Standing::Absent);
 }
 
