@@ -27,8 +27,7 @@ struct State {
 struct Own {
     lock: LockKey,
     kind: EntryKind,
-    /// As it stands in the queue.
-    record: Arc<str>,
+    written: Arc<Written>,
     /// 0 until it is known.
     ticket: u64,
     /// Requests to make the entry, and how many of them were answered.
@@ -49,6 +48,13 @@ struct Own {
     slept: bool,
 }
 
+/// How an entry is written: the key of its lock, and its record there.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) key: String,
+    pub(crate) record: String,
+}
+
 /// What a look needs to know of an entry.
 pub(crate) struct Known {
     pub(crate) kind: EntryKind,
@@ -60,7 +66,7 @@ pub(crate) struct Known {
 /// What has to be known of an entry to remove it.
 pub(crate) struct Leaving {
     pub(crate) ticket: u64,
-    pub(crate) record: Arc<str>,
+    pub(crate) written: Arc<Written>,
     pub(crate) kind: EntryKind,
     /// A request to make the entry may still be on its way.
     pub(crate) unsure: bool,
@@ -82,12 +88,12 @@ impl Entries {
     }
 
     /// A request to make the entry is about to be sent. How many rounds of renewals it has missed.
-    pub(crate) fn asking(&self, lock: &LockKey, entry: &Entry, record: &Arc<str>) -> u32 {
+    pub(crate) fn asking(&self, lock: &LockKey, entry: &Entry, written: &Arc<Written>) -> u32 {
         let mut state = self.lock();
         let own = state.entries.entry(entry.id.clone()).or_insert_with(|| Own {
             lock: lock.clone(),
             kind: entry.kind,
-            record: record.clone(),
+            written: written.clone(),
             ticket: 0,
             asked: 0,
             answered: 0,
@@ -216,7 +222,7 @@ impl Entries {
         let own = state.entries.get_mut(id)?;
         own.leaving = true;
         let unsure = own.asked != own.answered;
-        Some(Leaving { ticket: own.ticket, record: own.record.clone(), kind: own.kind, unsure })
+        Some(Leaving { ticket: own.ticket, written: own.written.clone(), kind: own.kind, unsure })
     }
 
     /// The entry is gone.
@@ -265,7 +271,7 @@ mod tests {
     fn asked(entries: &Entries) -> (LockKey, Entry, u32) {
         let lock = LockKey { family: Family::Lock, name: LockName::new("l").unwrap() };
         let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
-        let missed = entries.asking(&lock, &entry, &"".into());
+        let missed = entries.asking(&lock, &entry, &Arc::default());
         (lock, entry, missed)
     }
 
@@ -277,7 +283,7 @@ mod tests {
         let unmade = [(entry.id.clone(), 0)];
         assert!(entries.go_on_without(&unmade));
         assert!(!entries.made(&entry.id, 7, missed));
-        let missed = entries.asking(&lock, &entry, &"".into());
+        let missed = entries.asking(&lock, &entry, &Arc::default());
         assert!(entries.made(&entry.id, 7, missed));
         assert!(!entries.go_on_without(&unmade), "it is there now");
     }

@@ -10,6 +10,7 @@ use lockcore::{
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     prefix: String,
+    sessions: String,
 }
 
 /// What the keys of locks end with.
@@ -17,7 +18,7 @@ const QUEUE: &str = "queue";
 
 impl Layout {
     pub(crate) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned() }
+        Self { prefix: prefix.to_owned(), sessions: format!("{prefix}session:") }
     }
 
     /// The key of a lock. The part between the braces is what Redis Cluster looks at; an encoded name has no brace in it.
@@ -26,8 +27,8 @@ impl Layout {
     }
 
     /// What the channels of all sessions begin with, and their marks.
-    pub(crate) fn sessions(&self) -> String {
-        format!("{}session:", self.prefix)
+    pub(crate) fn sessions(&self) -> &str {
+        &self.sessions
     }
 
     /// What `SCAN` has to match to find every lock.

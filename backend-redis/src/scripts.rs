@@ -46,9 +46,10 @@ impl Script {
     }
 
     /// To be run on these keys.
-    pub(crate) fn on(&'static self, keys: &[String]) -> Call {
-        let mut by_hash = cmd("EVALSHA");
-        by_hash.arg(&self.hash).arg(keys.len()).arg(keys);
+    pub(crate) fn on(&'static self, keys: &[impl ToRedisArgs]) -> Call {
+        // Most calls fit, and are not copied while they grow.
+        let mut by_hash = Cmd::with_capacity(12, 512);
+        by_hash.arg("EVALSHA").arg(&self.hash).arg(keys.len()).arg(keys);
         Call { script: self, by_hash }
     }
 }

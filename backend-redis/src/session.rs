@@ -12,11 +12,11 @@ use lockcore::{
     Effect, Enqueued, Entry, EntryDetails, EntryId, EntryKind, Error, ErrorKind, FencingToken, LockKey,
     QueueSession, Removed, Result, Revision, Snapshot,
 };
-use redis::cmd;
+use redis::{ToRedisArgs, cmd};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::connection::{Connection, Purpose};
-use crate::entries::{Entries, Known, Leaving};
+use crate::entries::{Entries, Known, Leaving, Written};
 use crate::error::is_overwritten;
 use crate::layout::{Layout, Row, described, life, queued, record};
 use crate::options::RedisOptions;
@@ -73,21 +73,20 @@ impl Shared {
         }
     }
 
-    pub(crate) fn call(&self, script: &'static Script, keys: &[String]) -> Call {
+    pub(crate) fn call(&self, script: &'static Script, keys: &[impl ToRedisArgs]) -> Call {
         let mut call = script.on(keys);
         call.arg(self.layout.sessions()).arg(self.id.as_str());
         call
     }
 
-    async fn append(&self, lock: &LockKey, entry: &Entry, record: &str) -> Result<Seen> {
+    async fn append(&self, lock: &LockKey, entry: &Entry, Written { key, record }: &Written) -> Result<Seen> {
         let purpose = Purpose { operation: "enqueue", lock: Some(lock) };
-        let keys = [self.layout.key(lock)];
-        let mut call = self.call(&SCRIPTS.enqueue, &keys);
+        let mut call = self.call(&SCRIPTS.enqueue, &[key]);
         call.arg(entry.id.as_str()).arg(entry.kind.weight()).arg(entry.kind.limit());
         call.arg(milliseconds(self.session_timeout)).arg(record);
         match self.wait_replicas {
             0 => self.connection.run(purpose, &call).await,
-            replicas => self.replicated.run_replicated(purpose, &call, &keys[0], replicas).await,
+            replicas => self.replicated.run_replicated(purpose, &call, key, replicas).await,
         }
     }
 
@@ -150,17 +149,26 @@ impl Shared {
         }
     }
 
+    fn removal(&self, script: &'static Script, key: &str, id: &EntryId, ticket: u64, lease: u64) -> Call {
+        let mut call = self.call(script, &[key]);
+        call.arg(id.as_str()).arg(ticket).arg(lease);
+        call
+    }
+
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
-        let leaving = self.entries.leaving(id);
-        let unmade = leaving.as_ref().is_some_and(|leaving| leaving.unsure);
-        let script = if unmade { &SCRIPTS.remove_unmade } else { &SCRIPTS.remove };
-        let mut call = self.call(script, &[self.layout.key(lock)]);
         // After a session an entry that comes late is nobody's, and goes after as long again.
         let lease = milliseconds(self.session_timeout);
-        call.arg(id.as_str()).arg(leaving.as_ref().map_or(0, |leaving| leaving.ticket)).arg(lease);
-        if let Some(Leaving { ticket, record, kind, .. }) = leaving.filter(|leaving| leaving.ticket != 0) {
-            call.arg(&*record).arg(life(id, ticket, kind, lease, &self.id));
-        }
+        let call = match self.entries.leaving(id) {
+            None => self.removal(&SCRIPTS.remove, &self.layout.key(lock), id, 0, lease),
+            Some(Leaving { ticket, written, kind, unsure }) => {
+                let script = if unsure { &SCRIPTS.remove_unmade } else { &SCRIPTS.remove };
+                let mut call = self.removal(script, &written.key, id, ticket, lease);
+                if ticket != 0 {
+                    call.arg(&written.record).arg(life(id, ticket, kind, lease, &self.id));
+                }
+                call
+            }
+        };
         let removed = self.connection.run(Purpose { operation: "removal", lock: Some(lock) }, &call).await;
         let there = match removed {
             Err(error) if is_overwritten(&error) => false,
@@ -219,9 +227,10 @@ impl QueueSession for RedisSession {
 
     async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
         let shared = self.alive()?;
-        let record: Arc<str> = record(entry, milliseconds(shared.session_timeout), &shared.id).into();
-        let missed = shared.entries.asking(lock, entry, &record);
-        let seen = match shared.append(lock, entry, &record).await {
+        let record = record(entry, milliseconds(shared.session_timeout), &shared.id);
+        let written = Arc::new(Written { key: shared.layout.key(lock), record });
+        let missed = shared.entries.asking(lock, entry, &written);
+        let seen = match shared.append(lock, entry, &written).await {
             Err(error) if error.effect() == Effect::None => {
                 shared.entries.not_executed(&entry.id);
                 return Err(error);

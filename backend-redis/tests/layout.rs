@@ -137,6 +137,25 @@ async fn whoever_comes_finds_out_who_is_dead() {
     }
 }
 
+/// What the dead thought of the limit is of no matter, and whoever waited for them is let in.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_to_agree_with_the_dead() {
+    let bed = Bed::new().await;
+    let session = open(RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES)).await;
+    let queue = "fairlock:{semaphore:l}:queue";
+    let permit = |limit| entry(EntryKind::Permits { permits: 1, limit });
+    let dead = permit(1);
+    enqueue(&session, &dead).await;
+    bed.die(queue, &[&dead.id]).await;
+    let [holds, waits, disagrees, comes] = [2, 2, 3, 2].map(permit);
+    assert_eq!(enqueue(&session, &holds).await.standing, Standing::Holds);
+    assert_eq!(enqueue(&session, &waits).await.standing, Standing::Holds);
+    let refused = enqueue(&session, &disagrees).await.standing;
+    assert_eq!(refused, Standing::LimitMismatch { theirs: 2 });
+    bed.die(queue, &[&waits.id]).await;
+    assert_eq!(enqueue(&session, &comes).await.standing, Standing::Holds);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_set_back_makes_nobody_immortal() {
     let bed = Bed::new().await;

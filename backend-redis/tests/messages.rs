@@ -74,6 +74,23 @@ async fn who_is_let_in_need_not_ask() {
     assert_eq!(waits.look().await, Standing::Holds);
 }
 
+/// Whoever comes finds out that those directly ahead and at the head are dead, and that it is the turn of somebody between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_behind_the_dead_is_told_by_who_comes() {
+    let bed = Bed::new().await;
+    let (dying, first, waits) = contended(&bed).await;
+    let last = entry(EntryKind::Exclusive);
+    enqueue(&dying, &last).await;
+    bed.die(QUEUE, &[&first.id, &last.id]).await;
+    let Standing::Waits { wake, .. } =
+        enqueue(&bed.session().await, &entry(EntryKind::Exclusive)).await.standing
+    else {
+        panic!("it is not its turn");
+    };
+    assert_eq!(wake, [waits.entry.id.clone()]);
+    assert_eq!(waits.watch(&[first.id]).await, Some(Standing::Holds));
+}
+
 /// Whatever is not what the scripts say is a reason to look, and no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_makes_no_sense_is_not_believed() {

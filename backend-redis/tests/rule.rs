@@ -23,28 +23,32 @@ enum Step {
     Leave(prop::sample::Index),
     /// Not renewed any more, some at once.
     Die(Vec<prop::sample::Index>),
+    /// And somebody comes before that is found out.
+    DieUnseen(Vec<prop::sample::Index>, EntryKind),
     /// With `redis-cli`.
     RemoveByHand(prop::sample::Index),
     /// What is remembered beside the entries.
     Lose(&'static str),
 }
 
-fn locks() -> impl Strategy<Value = EntryKind> {
+fn locks() -> impl Strategy<Value = EntryKind> + Clone {
     prop_oneof![1 => Just(EntryKind::Exclusive), 2 => Just(EntryKind::Shared)]
 }
 
 /// Mostly of one limit; sometimes somebody disagrees.
-fn permits() -> impl Strategy<Value = EntryKind> {
+fn permits() -> impl Strategy<Value = EntryKind> + Clone {
     let limit = prop_oneof![18 => Just(4u32), 1 => Just(5u32), 1 => Just(u32::MAX)];
     (1..=4u32, limit).prop_map(|(permits, limit)| EntryKind::Permits { permits, limit })
 }
 
-fn steps(kind: impl Strategy<Value = EntryKind>) -> impl Strategy<Value = Vec<Step>> {
+fn steps(kind: impl Strategy<Value = EntryKind> + Clone) -> impl Strategy<Value = Vec<Step>> {
     let index = any::<prop::sample::Index>;
+    let some = || prop::collection::vec(index(), 1..5);
     let step = prop_oneof![
-        12 => kind.prop_map(Step::Arrive),
+        12 => kind.clone().prop_map(Step::Arrive),
         5 => index().prop_map(Step::Leave),
-        1 => prop::collection::vec(index(), 1..5).prop_map(Step::Die),
+        1 => some().prop_map(Step::Die),
+        1 => (some(), kind).prop_map(|(dying, comes)| Step::DieUnseen(dying, comes)),
         1 => index().prop_map(Step::RemoveByHand),
         1 => prop::sample::select(vec!["#held", "#used", "#last"]).prop_map(Step::Lose),
     ];
@@ -117,7 +121,7 @@ impl Bed {
 
     async fn step(&mut self, step: Step) {
         let before = self.queue().await;
-        let mut told = HashSet::new();
+        let (mut told, mut asked) = (HashSet::new(), None);
         match &step {
             Step::Arrive(kind) => self.arrives(&before, *kind).await,
             _ if before.is_empty() => return,
@@ -127,6 +131,12 @@ impl Bed {
             Step::Die(indices) => {
                 told = indices.iter().map(|index| index.get(&before).id.clone()).collect();
                 self.die(&told).await;
+            }
+            Step::DieUnseen(indices, kind) => {
+                told = indices.iter().map(|index| index.get(&before).id.clone()).collect();
+                self.die(&told).await;
+                let (entry, standing) = self.enqueue(*kind).await;
+                asked = (standing == Standing::Holds).then_some(entry.id);
             }
             Step::RemoveByHand(index) => {
                 let id = &index.get(&before).id;
@@ -144,8 +154,11 @@ impl Bed {
         let told_of = self.woken().await;
         self.told_the_truth(&after, &told_of).await;
         let woken: HashSet<EntryId> = told_of.into_keys().collect();
-        if matches!(step, Step::Leave(_) | Step::Die(_) | Step::RemoveByHand(_)) {
+        if matches!(step, Step::Leave(_) | Step::Die(_) | Step::DieUnseen(..) | Step::RemoveByHand(_)) {
             told.extend(holding(&after).difference(&holding(&before)).cloned());
+        }
+        if let Some(id) = asked {
+            assert!(told.remove(&id), "{id} does not hold in {after:?}");
         }
         match step {
             // Holders are counted again, and told again.
@@ -154,13 +167,18 @@ impl Bed {
         }
     }
 
-    async fn arrives(&self, before: &[QueuedEntry], kind: EntryKind) {
+    async fn enqueue(&self, kind: EntryKind) -> (Entry, Standing) {
         let entry = Entry { id: EntryId::random(), kind, label: String::new() };
-        let seen = self.session.enqueue(&self.lock, &entry).await.unwrap();
+        let standing = self.session.enqueue(&self.lock, &entry).await.unwrap().standing;
+        (entry, standing)
+    }
+
+    async fn arrives(&self, before: &[QueuedEntry], kind: EntryKind) {
+        let (entry, standing) = self.enqueue(kind).await;
         let with = [before, &[QueuedEntry { id: entry.id.clone(), kind }]].concat();
-        agrees(&with, &entry.id, &seen.standing);
+        agrees(&with, &entry.id, &standing);
         // Whoever disagrees about the limit is not even let into the queue.
-        let refused = matches!(seen.standing, Standing::LimitMismatch { .. });
+        let refused = matches!(standing, Standing::LimitMismatch { .. });
         assert_eq!(self.queue().await, if refused { before.to_vec() } else { with });
     }
 

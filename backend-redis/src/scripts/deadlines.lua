@@ -77,11 +77,11 @@ local function seen_by_waiter(entry, ahead)
 end
 
 -- What is shown of an entry: { its ticket, the weight of the holders that are not shown, milliseconds until somebody ahead may be dead or -1,
--- { record, ticket, … } of those ahead }. `ahead` is the entry directly ahead where that is known.
-local function seen_from(entry, ahead)
+-- { record, ticket, … } of those ahead }.
+local function seen_from(entry)
   if entry.ticket > held then
-    ahead = ahead or nearest(beyond(-entry.ticket), '(0', 'LIMIT', 0, 1, 'WITHSCORES')
-    if ahead then return seen_by_waiter(entry, ahead) end
+    local ahead = nearest(beyond(-entry.ticket), '(0', 'LIMIT', 0, 1, 'WITHSCORES')
+    if ahead then return (seen_by_waiter(entry, ahead)) end
     -- All holders were removed by hand, with everything that tells of them.
     held, used = 0, 0
     settle(entry.id)

@@ -6,14 +6,16 @@ local entry = place and own(id, 0, place)
 if entry then
   renew(entry)
   settle(id)
-  return (seen_from(entry))
+  return seen_from(entry)
 end
 if place then return redis.error_reply('TAKEN another session has an entry with this id') end
 
 local weight, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 local tail = lowest[1] and tonumber(lowest[2]) < 0 and parse(lowest[1], -lowest[2])
   or nearest('-inf', '(0', 'LIMIT', 0, 1, 'WITHSCORES')
-if tail and tail.limit ~= limit and tail.limit ~= UNBOUNDED then
+local function disagrees() return tail and tail.limit ~= limit and tail.limit ~= UNBOUNDED end
+if disagrees() and sweep() > 0 then tail = nearest('-inf', '(0', 'LIMIT', 0, 1, 'WITHSCORES') end
+if disagrees() then
   settle()
   return { 0, 0, -1, { tail.record, tail.ticket } }
 end
@@ -24,7 +26,10 @@ append(last)
 if last > micros or math.floor(before / HALF_DAY) ~= math.floor(micros / HALF_DAY) then keep(key, last) end
 
 entry = { id = id, weight = weight, limit = limit, lease = lease, session = session, ticket = last }
-if tail then
+if not tail then
+  -- What was counted is of others.
+  held, used = 0, 0
+elseif departed == math.huge then
   -- One who holds alone is the first; whoever needs all that there is need not know.
   if not (was_held and was_used) and weight < limit then
     local head = nearest('(0', '-inf', 'REV', 'LIMIT', 0, 1, 'WITHSCORES')
@@ -35,10 +40,7 @@ if tail then
     local seen, stale = seen_by_waiter(entry, tail)
     if not stale then return seen end
   end
-else
-  -- What was counted is of others.
-  held, used = 0, 0
 end
 sweep()
 settle(id)
-return (seen_from(entry))
+return seen_from(entry)

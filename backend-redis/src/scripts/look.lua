@@ -4,4 +4,4 @@ sweep()
 local entry = own(ARGV[3], ARGV[4], scores[4])
 settle(entry and entry.id)
 if not entry then return { last and 0 or -1, 0, -1, {} } end
-return (seen_from(entry))
+return seen_from(entry)
