@@ -22,7 +22,7 @@ end
 local before = last or 0
 last = math.max(math.max(before, tail and tail.ticket or 0) + 1, micros)
 if last >= 2 ^ 53 then return redis.error_reply('EXHAUSTED there is no larger token') end
-append(last)
+append(string.format('%.0f', last))
 if last > micros or math.floor(before / HALF_DAY) ~= math.floor(micros / HALF_DAY) then keep(key, last) end
 
 entry = { id = id, weight = weight, limit = limit, lease = lease, session = session, ticket = last }
