@@ -269,7 +269,11 @@ mod tests {
     use super::*;
 
     fn asked(entries: &Entries) -> (LockKey, Entry, u32) {
-        let lock = LockKey { family: Family::Lock, name: LockName::new("l").unwrap() };
+        asked_of(entries, "l")
+    }
+
+    fn asked_of(entries: &Entries, name: &str) -> (LockKey, Entry, u32) {
+        let lock = LockKey { family: Family::Lock, name: LockName::new(name).unwrap() };
         let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
         let missed = entries.asking(&lock, &entry, &Arc::default());
         (lock, entry, missed)
@@ -297,5 +301,42 @@ mod tests {
             assert!(entries.sleeper(&entry.id, &[]).is_some());
             assert!(entries.sleeper(&entry.id, &[]).is_none());
         }
+    }
+    /// Also what was told before the answer to the request that made the entry.
+    #[test]
+    fn what_was_told_is_believed_of_an_entry_that_is_there() {
+        let told = |then: fn(&Entries, &EntryId)| {
+            let entries = Entries::default();
+            let (_, Entry { id, .. }, missed) = asked(&entries);
+            entries.hear(&id, Seen::told("id:7:0").1);
+            assert!(entries.made(&id, 7, missed));
+            then(&entries, &id);
+            entries.told(&id)
+        };
+        assert_eq!(told(|_, _| {}), Some(Standing::Holds));
+        assert_eq!(told(|entries, id| drop(entries.told(id))), None, "it is told once");
+        assert_eq!(told(|entries, id| entries.hear(id, None)), None);
+        assert_eq!(told(|entries, _| entries.wake_all()), None);
+        assert_eq!(told(|entries, id| entries.absent(std::slice::from_ref(id))), None);
+        assert_eq!(told(|entries, id| entries.refuse(&[(id.clone(), 7)])), None);
+    }
+
+    #[test]
+    fn a_round_is_of_one_group_and_not_too_large() {
+        let entries = Entries::default();
+        for number in 0..400 {
+            // The first lock has a hundred, the others two each.
+            let lock = if number < 100 { 0 } else { number / 2 };
+            asked_of(&entries, &format!("{lock}"));
+        }
+        let group = |lock: &LockKey| lock.name.as_str().parse::<u32>().unwrap() % 2;
+        let rounds = entries.to_renew(group);
+        assert_eq!(rounds.iter().map(count).sum::<usize>(), 400);
+        for round in &rounds {
+            assert!(count(round) <= Entries::AT_ONCE);
+            assert!(round.iter().all(|(lock, _)| group(lock) == group(&round[0].0)));
+        }
+        // None could be put into another one.
+        assert!(rounds.len() <= 400 / Entries::AT_ONCE + 2, "{} rounds", rounds.len());
     }
 }

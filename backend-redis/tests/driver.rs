@@ -28,6 +28,37 @@ async fn an_entry_is_made_once() {
     assert_eq!(session.remove(&lock(), &entry.id).await.unwrap(), Removed::Absent);
 }
 
+/// Of what somebody removed by hand, or a part of it, nothing is left, and it counts as gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_whole_was_not_there() {
+    let bed = Bed::new().await;
+    let session = open(RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES)).await;
+    for kind in [EntryKind::Exclusive, EntryKind::Shared] {
+        for holds in [true, false] {
+            for part in 0..3 {
+                let first = entry(EntryKind::Exclusive);
+                if !holds {
+                    enqueue(&session, &first).await;
+                }
+                let (removed, next) = (entry(kind), entry(EntryKind::Exclusive));
+                enqueue(&session, &removed).await;
+                enqueue(&session, &next).await;
+                let parts = bed.members(QUEUE).await;
+                let mut parts = parts.iter().filter(|member| member.starts_with(removed.id.as_str()));
+                bed.cli(&["zrem", QUEUE, parts.nth(part).unwrap()]).await;
+                assert_eq!(session.remove(&lock(), &removed.id).await.unwrap(), Removed::Absent);
+                let left = bed.members(QUEUE).await;
+                assert!(!left.iter().any(|member| member.starts_with(removed.id.as_str())), "{left:?}");
+                if !holds {
+                    assert_eq!(session.remove(&lock(), &first.id).await.unwrap(), Removed::Now);
+                }
+                assert_eq!(session.look(&lock(), &next.id).await.unwrap(), Standing::Holds);
+                assert_eq!(session.remove(&lock(), &next.id).await.unwrap(), Removed::Now);
+            }
+        }
+    }
+}
+
 /// How a client gives up a request to make an entry.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum GivingUp {
@@ -250,13 +281,15 @@ async fn many_deaths_cost_little_each() {
 }
 
 /// Waits its turn, as the core does.
-async fn wait(session: Session, entry: Entry) {
+async fn wait(session: Session, entry: Entry, mut standing: Standing) {
     let lock = key(entry.kind.family());
-    while let Standing::Waits { wake, seen } = session.look(&lock, &entry.id).await.unwrap() {
-        if session.watch(&lock, &entry.id, &wake, seen).await.unwrap() == Some(Standing::Holds) {
-            return;
-        }
+    while let Standing::Waits { wake, seen } = standing {
+        standing = match session.watch(&lock, &entry.id, &wake, seen).await.unwrap() {
+            Some(standing) => standing,
+            None => session.look(&lock, &entry.id).await.unwrap(),
+        };
     }
+    assert_eq!(standing, Standing::Holds);
 }
 
 /// One script neither lets in nor removes more entries than a batch; the rest follows.
@@ -268,15 +301,38 @@ async fn more_than_a_batch_of_entries_come_in_and_go() {
     let readers: Vec<Entry> = (0..1000).map(|_| entry(EntryKind::Shared)).collect();
     let (first, last) = (entry(EntryKind::Exclusive), entry(EntryKind::Exclusive));
     enqueue(&session, &first).await;
+    let mut waiting = Vec::new();
     for reader in &readers {
-        enqueue(&dying, reader).await;
+        let standing = enqueue(&dying, reader).await.standing;
+        assert!(matches!(standing, Standing::Waits { .. }));
+        waiting.push(tokio::spawn(wait(dying.clone(), reader.clone(), standing)));
     }
-    enqueue(&session, &last).await;
-    let waiting: Vec<_> =
-        readers.iter().map(|reader| tokio::spawn(wait(dying.clone(), reader.clone()))).collect();
+    let waits = enqueue(&session, &last).await.standing;
     session.remove(&lock(), &first.id).await.unwrap();
-    within("all readers are let in", futures::future::join_all(waiting)).await;
+    for waiting in within("all readers are let in", futures::future::join_all(waiting)).await {
+        waiting.unwrap();
+    }
     let ids: Vec<_> = readers.iter().map(|reader| &reader.id).collect();
     bed.die(QUEUE, &ids).await;
-    within("all of them have died", wait(session.clone(), last)).await;
+    assert!(matches!(waits, Standing::Waits { .. }));
+    let standing = session.look(&lock(), &last.id).await.unwrap();
+    within("all of them have died", wait(session.clone(), last, standing)).await;
+}
+
+/// Although nobody of those who were let in does anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_lets_in_what_is_left_of_a_batch() {
+    let bed = Bed::new().await;
+    let session = open(RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES)).await;
+    let first = entry(EntryKind::Exclusive);
+    enqueue(&session, &first).await;
+    for _ in 0..600 {
+        enqueue(&session, &entry(EntryKind::Shared)).await;
+    }
+    session.remove(&lock(), &first.id).await.unwrap();
+    for _ in 0..2 {
+        enqueue(&session, &entry(EntryKind::Shared)).await;
+    }
+    let held = bed.cli(&["zscore", QUEUE, "#used"]).await;
+    assert_eq!(held, "602");
 }

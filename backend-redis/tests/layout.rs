@@ -62,6 +62,22 @@ async fn the_last_ticket_outlives_a_clock_that_is_set_back() {
     assert_eq!(enqueue(&session, &second).await.token.get(), last + 2);
 }
 
+/// However little the clock is set back, and although nobody is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_a_free_lock_rise_when_the_clock_is_set_back() {
+    let bed = Bed::new().await;
+    let session = bed.session().await;
+    let mut last = u64::try_from((now() + Duration::from_secs(5)).as_micros()).unwrap();
+    bed.cli(&["zadd", QUEUE, &last.to_string(), "#last"]).await;
+    for _ in 0..3 {
+        let entry = entry(EntryKind::Exclusive);
+        let token = enqueue(&session, &entry).await.token.get();
+        assert!(token > last, "{token} after {last}");
+        session.remove(&lock(), &entry.id).await.unwrap();
+        last = token;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_in_use_does_not_expire() {
     let bed = Bed::new().await;

@@ -79,11 +79,6 @@ async fn an_entry_of_which_nothing_was_heard_is_renewed() {
     eventually("it is renewed", || async { deadline(&bed, &entry.id).await > made }).await;
 }
 
-/// How often the server has done this.
-async fn calls(bed: &Bed, command: &str) -> u64 {
-    bed.commands_run().await.into_iter().find(|(name, _)| name == command).map_or(0, |(_, calls)| calls)
-}
-
 /// What a session costs at rest does not grow with each of its locks, and none of them is forgotten.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_locks_are_renewed_together() {
@@ -97,10 +92,10 @@ async fn many_locks_are_renewed_together() {
         session.enqueue(lock, entry).await.unwrap();
     }
     // Each round ends with the mark of the session, the life of which is renewed with another command than that of a lock.
-    let (rounds, scripts) = (calls(&bed, "pexpire").await, bed.scripts_run().await);
-    eventually("six rounds", || async { calls(&bed, "pexpire").await >= rounds + 6 }).await;
+    let (rounds, scripts) = (bed.calls("pexpire").await, bed.scripts_run().await);
+    eventually("six rounds", || async { bed.calls("pexpire").await >= rounds + 6 }).await;
     let scripts = bed.scripts_run().await - scripts;
-    let rounds = calls(&bed, "pexpire").await - rounds;
+    let rounds = bed.calls("pexpire").await - rounds;
     // 50 entries at a time, and the mark.
     assert!(scripts <= (rounds + 1) * 4, "{scripts} scripts in {rounds} rounds");
     // Longer than they live without.

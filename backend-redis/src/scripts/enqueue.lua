@@ -29,7 +29,7 @@ entry = { id = id, weight = weight, limit = limit, lease = lease, session = sess
 if not tail then
   -- What was counted is of others.
   held, used = 0, 0
-elseif departed == math.huge then
+else
   -- One who holds alone is the first; whoever needs all that there is need not know.
   if not (was_held and was_used) and weight < limit then
     local head = nearest('(0', '-inf', 'REV', 'LIMIT', 0, 1, 'WITHSCORES')

@@ -61,6 +61,11 @@ impl Bed {
         stats.lines().filter_map(calls).collect()
     }
 
+    /// How often it has executed this one.
+    pub(crate) async fn calls(&self, command: &str) -> u64 {
+        self.commands_run().await.into_iter().find(|(name, _)| name == command).map_or(0, |(_, calls)| calls)
+    }
+
     /// How many commands the server executes meanwhile.
     pub(crate) async fn commands_for(&self, work: impl Future<Output = ()> + Send) -> u64 {
         let total = |stats: Vec<(String, u64)>| {
