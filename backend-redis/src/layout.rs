@@ -2,12 +2,15 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use lockcore::{EntryDetails, EntryId, EntryKind, Family, FencingToken, LockKey, LockName, QueuedEntry};
+use lockcore::{
+    Entry, EntryDetails, EntryId, EntryKind, Family, FencingToken, LockKey, LockName, QueuedEntry,
+};
 
 /// The names of keys and channels: all begin with one prefix.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     prefix: String,
+    sessions: String,
 }
 
 /// What the keys of locks end with.
@@ -15,7 +18,7 @@ const QUEUE: &str = "queue";
 
 impl Layout {
     pub(crate) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned() }
+        Self { prefix: prefix.to_owned(), sessions: format!("{prefix}session:") }
     }
 
     /// The key of a lock. The part between the braces is what Redis Cluster looks at; an encoded name has no brace in it.
@@ -24,8 +27,8 @@ impl Layout {
     }
 
     /// What the channels of all sessions begin with, and their marks.
-    pub(crate) fn sessions(&self) -> String {
-        format!("{}session:", self.prefix)
+    pub(crate) fn sessions(&self) -> &str {
+        &self.sessions
     }
 
     /// What `SCAN` has to match to find every lock.
@@ -48,6 +51,17 @@ impl Layout {
             [Family::Lock, Family::Semaphore].into_iter().find(|known| known.to_string() == family)?;
         Some(LockKey { family, name: LockName::decode(name)? })
     }
+}
+
+/// The record of an entry, which is one member of the queue.
+pub(crate) fn record(entry: &Entry, lease: u64, session: &EntryId) -> String {
+    let Entry { id, kind, label } = entry;
+    format!("{id} {} {} {} {lease} {session} {label}", kind.encode(), kind.weight(), kind.limit())
+}
+
+/// What carries the deadline of an entry, another member.
+pub(crate) fn life(id: &EntryId, ticket: u64, kind: EntryKind, lease: u64, session: &EntryId) -> String {
+    format!("{id} {ticket} {} {lease} {session}", kind.weight())
 }
 
 /// An entry as a script shows it: its record and its ticket.
@@ -134,9 +148,9 @@ mod tests {
         fn what_we_write_we_read(permits in 1..=u32::MAX, limit in 1..=u32::MAX, label: String) {
             let permits = permits.min(limit);
             for kind in [EntryKind::Exclusive, EntryKind::Shared, EntryKind::Permits { permits, limit }] {
-                let id = EntryId::random();
-                let record = format!("{id} {} {} {} 10000 session {label}", kind.encode(), kind.weight(), kind.limit());
-                prop_assert_eq!(parse(record.as_bytes()), Some((id, kind, &*label)));
+                let entry = Entry { id: EntryId::random(), kind, label: label.clone() };
+                let record = record(&entry, 10_000, &EntryId::random());
+                prop_assert_eq!(parse(record.as_bytes()), Some((entry.id, kind, &*label)));
             }
         }
     }

@@ -6,25 +6,26 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use lockcore::queue::{Standing, standing};
+use lockcore::queue::Standing;
 use lockcore::session::{Lease, Loss};
 use lockcore::{
     Effect, Enqueued, Entry, EntryDetails, EntryId, EntryKind, Error, ErrorKind, FencingToken, LockKey,
-    QueueSession, QueuedEntry, Removed, Result, Revision, Snapshot,
+    QueueSession, Removed, Result, Revision, Snapshot,
 };
-use redis::cmd;
+use redis::{ToRedisArgs, cmd};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::connection::{Connection, Purpose};
-use crate::entries::{Entries, Known, Renewal};
-use crate::error::{is_overwritten, is_refusal};
-use crate::layout::{Layout, Row, described, queued};
+use crate::entries::{Entries, Known, Leaving, Written};
+use crate::error::is_overwritten;
+use crate::layout::{Layout, Row, described, life, queued, record};
 use crate::options::RedisOptions;
 use crate::scripts::{Call, SCRIPTS, Script};
+use crate::seen::Seen;
 use crate::servers::Servers;
 
 /// How many requests of one operation are under way at once.
-const AT_ONCE: usize = 64;
+pub(crate) const AT_ONCE: usize = 64;
 
 /// How many entries one script lists.
 const PAGE: usize = 256;
@@ -37,30 +38,17 @@ pub(crate) struct RedisSession {
 
 /// What a session shares with its tasks.
 pub(crate) struct Shared {
-    servers: Arc<Servers>,
+    pub(crate) servers: Arc<Servers>,
     pub(crate) connection: Connection,
     /// On which entries are made that replicas have to confirm: a connection stands still meanwhile.
     replicated: Connection,
     pub(crate) lease: Lease,
     pub(crate) entries: Entries,
     id: EntryId,
-    layout: Layout,
+    pub(crate) layout: Layout,
     session_timeout: Duration,
     connect_timeout: Duration,
     wait_replicas: u32,
-}
-
-/// What a script shows of an entry: its ticket (0 if it is not there, -1 if nothing of its lock is), what the holders that are
-/// not shown weigh, in how many milliseconds somebody ahead may be dead (or -1), and some of those ahead.
-type Seen = (i64, u32, i64, Vec<Row>);
-
-/// What became of a renewal that did not fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Renewed {
-    All,
-    /// An entry that we had made was not there.
-    ButNotAll,
-    Nothing,
 }
 
 impl Shared {
@@ -85,50 +73,37 @@ impl Shared {
         }
     }
 
-    fn call(&self, script: &'static Script, lock: &LockKey) -> Call {
-        let mut call = script.on(&self.layout.key(lock));
+    pub(crate) fn call(&self, script: &'static Script, keys: &[impl ToRedisArgs]) -> Call {
+        let mut call = script.on(keys);
         call.arg(self.layout.sessions()).arg(self.id.as_str());
         call
     }
 
-    async fn append(&self, lock: &LockKey, entry: &Entry) -> Result<Seen> {
+    async fn append(&self, lock: &LockKey, entry: &Entry, Written { key, record }: &Written) -> Result<Seen> {
         let purpose = Purpose { operation: "enqueue", lock: Some(lock) };
-        let mut call = self.call(&SCRIPTS.enqueue, lock);
-        call.arg(entry.id.as_str()).arg(entry.kind.encode()).arg(entry.kind.weight()).arg(entry.kind.limit());
-        call.arg(milliseconds(self.session_timeout)).arg(&entry.label);
+        let mut call = self.call(&SCRIPTS.enqueue, &[key]);
+        call.arg(entry.id.as_str()).arg(entry.kind.weight()).arg(entry.kind.limit());
+        call.arg(milliseconds(self.session_timeout)).arg(record);
         match self.wait_replicas {
             0 => self.connection.run(purpose, &call).await,
-            replicas => {
-                self.replicated.run_replicated(purpose, &call, &self.layout.key(lock), replicas).await
-            }
+            replicas => self.replicated.run_replicated(purpose, &call, key, replicas).await,
         }
     }
 
-    /// The rule, applied to what a script showed of the queue. The holders that it did not show stand there as one: the rule
-    /// needs no more of them than their weight.
-    fn standing(&self, id: &EntryId, kind: EntryKind, (_, holders, remaining, rows): &Seen) -> Standing {
-        let holders = (*holders > 0).then(|| {
-            let kind = EntryKind::Permits { permits: *holders, limit: kind.limit() };
-            QueuedEntry { id: EntryId::from("holders"), kind }
-        });
-        let own = QueuedEntry { id: id.clone(), kind };
-        let entries: Vec<_> =
-            holders.into_iter().chain(rows.iter().filter_map(queued)).chain([own]).collect();
-        // A millisecond more, or rounding could bring us there too early.
-        let recheck = u64::try_from(*remaining).ok().map(|left| Duration::from_millis(left + 1));
-        self.entries.saw(id, recheck.map(|left| Instant::now() + left));
-        standing(&entries, id, Revision::default())
+    fn standing(&self, id: &EntryId, kind: EntryKind, seen: &Seen) -> Standing {
+        self.entries.saw(id, seen.recheck().map(|left| Instant::now() + left));
+        seen.standing(id, kind)
     }
 
     async fn look(&self, lock: &LockKey, id: &EntryId, known: &Known) -> Result<Standing> {
         let purpose = Purpose { operation: "look", lock: Some(lock) };
-        let mut call = self.call(&SCRIPTS.look, lock);
+        let mut call = self.call(&SCRIPTS.look, &[self.layout.key(lock)]);
         call.arg(id.as_str()).arg(known.ticket);
         let seen: Seen = match self.connection.run(purpose, &call).await {
             Err(error) if is_overwritten(&error) => return Ok(Standing::Absent),
             seen => seen?,
         };
-        match seen.0 {
+        match seen.ticket {
             1.. => Ok(self.standing(id, known.kind, &seen)),
             ticket if self.is_gone(ticket < 0).await? => {
                 self.lease.end(Loss::Expired);
@@ -150,58 +125,11 @@ impl Shared {
     }
 
     /// Makes the mark of the session, or renews it. Whether it is there.
-    async fn mark(&self, make: bool) -> Result<bool> {
-        let mut call = SCRIPTS.mark.on(&format!("{}{}", self.layout.sessions(), self.id));
+    pub(crate) async fn mark(&self, make: bool) -> Result<bool> {
+        let mut call = SCRIPTS.mark.on(&[format!("{}{}", self.layout.sessions(), self.id)]);
         // It may go no sooner than the entries.
         call.arg(2 * milliseconds(self.session_timeout)).arg(u8::from(make));
         self.connection.run(Purpose { operation: "session", lock: None }, &call).await
-    }
-
-    /// Renews these entries of one lock. How many dead ones were found, and which of ours were not there.
-    async fn renew(&self, lock: &LockKey, entries: &[(EntryId, u64)]) -> Result<(u64, Vec<String>)> {
-        let purpose = Purpose { operation: "renewal", lock: Some(lock) };
-        let mut call = self.call(&SCRIPTS.renew, lock);
-        entries.iter().for_each(|(id, ticket)| _ = call.arg(id.as_str()).arg(*ticket));
-        self.connection.run(purpose, &call).await
-    }
-
-    /// Renews these, and wakes those who sleep for one that is not there any more. What the server refuses is no reason for the rest
-    /// of the session to end, nor is it what nobody holds or waits with yet.
-    async fn renew_some(&self, (lock, entries): Renewal) -> Result<Renewed> {
-        match self.renew(&lock, &entries).await {
-            Ok((_, absent)) => {
-                let absent: Vec<_> = absent.iter().map(|id| EntryId::from(&**id)).collect();
-                absent.iter().for_each(|id| self.entries.wake(id));
-                let known = |(id, ticket): &(EntryId, u64)| *ticket != 0 && absent.contains(id);
-                Ok(if entries.iter().any(known) { Renewed::ButNotAll } else { Renewed::All })
-            }
-            Err(error) if is_refusal(&error) => {
-                tracing::warn!(%error, "the entries are lost");
-                self.entries.refuse(&entries);
-                Ok(Renewed::Nothing)
-            }
-            Err(_) if self.entries.go_on_without(&entries) => Ok(Renewed::Nothing),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Renews everything.
-    pub(crate) async fn renew_all(&self) -> Result<()> {
-        let sent = self.lease.now();
-        let renewals = stream::iter(self.entries.to_renew()).map(|some| self.renew_some(some));
-        let results: Vec<Result<Renewed>> = renewals.buffer_unordered(AT_ONCE).collect().await;
-        let renewed: Vec<Renewed> = results.into_iter().collect::<Result<_>>()?;
-        if !self.servers.are_cluster() {
-            // What was made after the server lost everything is a new beginning.
-            let lost_some = renewed.contains(&Renewed::ButNotAll);
-            if !self.mark(!lost_some).await? {
-                self.lease.end(Loss::Expired);
-            }
-        } else if renewed.iter().all(|renewed| *renewed == Renewed::Nothing) {
-            self.connection.ask_any::<String>("session", cmd("PING")).await?;
-        }
-        self.lease.renewed(sent);
-        Ok(())
     }
 
     /// The whole queue, read in parts: entries only leave, or come at the end.
@@ -209,7 +137,7 @@ impl Shared {
         let mut rows = Vec::new();
         let mut from = 0;
         loop {
-            let mut call = self.call(&SCRIPTS.list, lock);
+            let mut call = self.call(&SCRIPTS.list, &[self.layout.key(lock)]);
             call.arg(from).arg(PAGE);
             let purpose = Purpose { operation: "list", lock: Some(lock) };
             let (part, next): (Vec<Row>, u64) = self.connection.run(purpose, &call).await?;
@@ -221,12 +149,26 @@ impl Shared {
         }
     }
 
+    fn removal(&self, script: &'static Script, key: &str, id: &EntryId, ticket: u64, lease: u64) -> Call {
+        let mut call = self.call(script, &[key]);
+        call.arg(id.as_str()).arg(ticket).arg(lease);
+        call
+    }
+
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
-        let (ticket, unsure) = self.entries.leaving(id);
-        // After this long an entry that comes late is nobody's, and goes after as long again.
-        let tombstone = if unsure { milliseconds(self.session_timeout) } else { 0 };
-        let mut call = self.call(&SCRIPTS.remove, lock);
-        call.arg(id.as_str()).arg(ticket).arg(tombstone);
+        // After a session an entry that comes late is nobody's, and goes after as long again.
+        let lease = milliseconds(self.session_timeout);
+        let call = match self.entries.leaving(id) {
+            None => self.removal(&SCRIPTS.remove, &self.layout.key(lock), id, 0, lease),
+            Some(Leaving { ticket, written, kind, unsure }) => {
+                let script = if unsure { &SCRIPTS.remove_unmade } else { &SCRIPTS.remove };
+                let mut call = self.removal(script, &written.key, id, ticket, lease);
+                if ticket != 0 {
+                    call.arg(&written.record).arg(life(id, ticket, kind, lease, &self.id));
+                }
+                call
+            }
+        };
         let removed = self.connection.run(Purpose { operation: "removal", lock: Some(lock) }, &call).await;
         let there = match removed {
             Err(error) if is_overwritten(&error) => false,
@@ -285,15 +227,17 @@ impl QueueSession for RedisSession {
 
     async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
         let shared = self.alive()?;
-        let missed = shared.entries.asking(lock, entry);
-        let seen = match shared.append(lock, entry).await {
+        let record = record(entry, milliseconds(shared.session_timeout), &shared.id);
+        let written = Arc::new(Written { key: shared.layout.key(lock), record });
+        let missed = shared.entries.asking(lock, entry, &written);
+        let seen = match shared.append(lock, entry, &written).await {
             Err(error) if error.effect() == Effect::None => {
                 shared.entries.not_executed(&entry.id);
                 return Err(error);
             }
             seen => seen?,
         };
-        let ticket = u64::try_from(seen.0).unwrap_or_default();
+        let ticket = u64::try_from(seen.ticket).unwrap_or_default();
         if !shared.entries.made(&entry.id, ticket, missed) {
             return Err(Error::new(ErrorKind::Unreachable, "the entry was not renewed while it was made"));
         }
@@ -322,12 +266,15 @@ impl QueueSession for RedisSession {
         ids: &[EntryId],
         _since: Revision,
     ) -> Result<Option<Standing>> {
-        let Some((woken, recheck)) = self.alive()?.entries.sleeper(waiter, ids) else { return Ok(None) };
+        let shared = self.alive()?;
+        let Some((woken, recheck)) = shared.entries.sleeper(waiter, ids) else { return Ok(None) };
         tokio::select! {
             () = woken.notified() => {}
             () = sleep_until(recheck.unwrap_or_else(Instant::now)), if recheck.is_some() => {}
         }
-        Ok(None)
+        // What was told of one that holds may be older than its end.
+        let held = ids == [waiter.clone()];
+        Ok(if held { None } else { shared.entries.told(waiter) })
     }
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
@@ -345,8 +292,9 @@ impl QueueSession for RedisSession {
     async fn cleanup(&self) -> Result<u64> {
         let shared = self.alive()?;
         let names = shared.names().await?;
-        let renewals = stream::iter(names).map(async |lock| shared.renew(&lock, &[]).await);
-        renewals.buffer_unordered(AT_ONCE).try_fold(0, async |sum, (dead, _)| Ok(sum + dead.min(1))).await
+        let renewals = stream::iter(names).map(async |lock| shared.renew(&[(lock, Vec::new())]).await);
+        let swept = renewals.buffer_unordered(AT_ONCE).map_ok(|locks| locks.into_iter().flatten());
+        swept.try_fold(0, async |sum, locks| Ok(sum + locks.map(|(dead, _)| dead.min(1)).sum::<u64>())).await
     }
 
     async fn close(&self) -> Result<()> {

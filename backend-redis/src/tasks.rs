@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::select_ok;
-use lockcore::{Effect, EntryId, Result};
+use lockcore::{Effect, Result};
 use redis::aio::PubSub;
 use redis::cmd;
 use tokio::time::{sleep, timeout};
 
 use crate::connection::Connection;
 use crate::error::error;
+use crate::seen::Seen;
 use crate::servers::Servers;
 use crate::session::Shared;
 
@@ -115,8 +116,10 @@ async fn hear(shared: &Shared, subscription: &Subscription, mut pubsub: PubSub) 
         match timeout(subscription.patience, messages.next()).await {
             Ok(Some(message)) => {
                 asked = false;
-                let ids: String = message.get_payload().unwrap_or_default();
-                ids.split_whitespace().for_each(|id| shared.entries.wake(&EntryId::from(id)));
+                let text: String = message.get_payload().unwrap_or_default();
+                for (id, told) in text.split_whitespace().map(Seen::told) {
+                    shared.entries.hear(&id, told);
+                }
             }
             Ok(None) => return,
             Err(_) if asked => return,

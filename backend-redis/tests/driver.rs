@@ -28,6 +28,37 @@ async fn an_entry_is_made_once() {
     assert_eq!(session.remove(&lock(), &entry.id).await.unwrap(), Removed::Absent);
 }
 
+/// Of what somebody removed by hand, or a part of it, nothing is left, and it counts as gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_whole_was_not_there() {
+    let bed = Bed::new().await;
+    let session = open(RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES)).await;
+    for kind in [EntryKind::Exclusive, EntryKind::Shared] {
+        for holds in [true, false] {
+            for part in 0..3 {
+                let first = entry(EntryKind::Exclusive);
+                if !holds {
+                    enqueue(&session, &first).await;
+                }
+                let (removed, next) = (entry(kind), entry(EntryKind::Exclusive));
+                enqueue(&session, &removed).await;
+                enqueue(&session, &next).await;
+                let parts = bed.members(QUEUE).await;
+                let mut parts = parts.iter().filter(|member| member.starts_with(removed.id.as_str()));
+                bed.cli(&["zrem", QUEUE, parts.nth(part).unwrap()]).await;
+                assert_eq!(session.remove(&lock(), &removed.id).await.unwrap(), Removed::Absent);
+                let left = bed.members(QUEUE).await;
+                assert!(!left.iter().any(|member| member.starts_with(removed.id.as_str())), "{left:?}");
+                if !holds {
+                    assert_eq!(session.remove(&lock(), &first.id).await.unwrap(), Removed::Now);
+                }
+                assert_eq!(session.look(&lock(), &next.id).await.unwrap(), Standing::Holds);
+                assert_eq!(session.remove(&lock(), &next.id).await.unwrap(), Removed::Now);
+            }
+        }
+    }
+}
+
 /// How a client gives up a request to make an entry.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum GivingUp {
@@ -116,13 +147,40 @@ async fn errors_name_the_operation_the_lock_and_the_server() {
     assert!(refused.to_string().contains(bed.server.address()), "{refused}");
 }
 
+/// Most of what a script takes are its commands, so they say what a server can bear.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_free_lock_costs_seven_commands() {
+    let bed = Bed::new().await;
+    let session = open(RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES)).await;
+    for kind in [EntryKind::Exclusive, EntryKind::Shared, EntryKind::Permits { permits: 1, limit: 3 }] {
+        let lock = key(kind.family());
+        let use_it = async || {
+            let entry = entry(kind);
+            assert_eq!(enqueue(&session, &entry).await.standing, Standing::Holds);
+            assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
+        };
+        // The first calls load their scripts and make the key.
+        use_it().await;
+        let cost = bed.commands_for(use_it()).await;
+        assert!(cost <= 7, "{cost} for a lock that is {kind}");
+        // Two held, or one waited: what that left behind goes with the next use.
+        let [first, second] = [kind; 2].map(entry);
+        enqueue(&session, &first).await;
+        enqueue(&session, &second).await;
+        for entry in [&second, &first] {
+            session.remove(&lock, &entry.id).await.unwrap();
+        }
+        use_it().await;
+        assert_eq!(bed.commands_for(use_it()).await, cost);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hand_over_costs_the_same_however_many_wait() {
     let bed = Bed::new().await;
     let (session, first) = (bed.session().await, entry(EntryKind::Exclusive));
-    enqueue(&session, &first).await;
     // The first calls load their scripts.
-    session.look(&lock(), &first.id).await.unwrap();
+    enqueue(&session, &first).await;
     session.remove(&lock(), &first.id).await.unwrap();
     session.close().await.unwrap();
     for (waiters, kind) in [
@@ -146,11 +204,19 @@ async fn a_hand_over_costs_the_same_however_many_wait() {
             let (session, lock, id) = (session.clone(), lock.clone(), entry.id.clone());
             asleep.push(tokio::spawn(async move { session.watch(&lock, &id, &wake, seen).await }));
         }
-        let before = bed.scripts_run().await;
-        assert_eq!(session.remove(&lock, &entries[0].id).await.unwrap(), Removed::Now);
-        within("the next wakes", asleep.remove(0)).await.unwrap().unwrap();
-        assert_eq!(session.look(&lock, &entries[1].id).await.unwrap(), Standing::Holds);
-        assert_eq!(bed.scripts_run().await - before, 2);
+        let last = entry(kind);
+        let (mut leaves, mut comes) = (0, 0);
+        let scripts = bed
+            .scripts_for(async {
+                let removed = async { _ = session.remove(&lock, &entries[0].id).await.unwrap() };
+                leaves = bed.commands_for(removed).await;
+                let woken = within("the next wakes", asleep.remove(0)).await.unwrap().unwrap();
+                assert_eq!(woken, Some(Standing::Holds));
+                comes = bed.commands_for(async { drop(enqueue(&session, &last).await) }).await;
+            })
+            .await;
+        assert_eq!(scripts, 2);
+        assert!(leaves <= 5 && comes <= 6, "{leaves} commands to leave, {comes} to come");
         assert!(asleep.iter().all(|waiter| !waiter.is_finished()), "more than one woke");
         asleep.iter().for_each(tokio::task::JoinHandle::abort);
         session.close().await.unwrap();
@@ -158,7 +224,6 @@ async fn a_hand_over_costs_the_same_however_many_wait() {
 }
 
 /// What a semaphore costs does not depend on how many permits it has, nor what one dead holder costs on how many hold or wait.
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_semaphore_costs_the_same_however_many_permits_it_has() {
     let bed = Bed::new().await;
@@ -192,7 +257,6 @@ async fn a_semaphore_costs_the_same_however_many_permits_it_has() {
 }
 
 /// All who died are removed first, and only then is it calculated once whom that lets in.
-
 #[tokio::test(flavor = "multi_thread")]
 async fn many_deaths_cost_little_each() {
     let bed = Bed::new().await;
@@ -217,11 +281,15 @@ async fn many_deaths_cost_little_each() {
 }
 
 /// Waits its turn, as the core does.
-async fn wait(session: Session, entry: Entry) {
+async fn wait(session: Session, entry: Entry, mut standing: Standing) {
     let lock = key(entry.kind.family());
-    while let Standing::Waits { wake, seen } = session.look(&lock, &entry.id).await.unwrap() {
-        session.watch(&lock, &entry.id, &wake, seen).await.unwrap();
+    while let Standing::Waits { wake, seen } = standing {
+        standing = match session.watch(&lock, &entry.id, &wake, seen).await.unwrap() {
+            Some(standing) => standing,
+            None => session.look(&lock, &entry.id).await.unwrap(),
+        };
     }
+    assert_eq!(standing, Standing::Holds);
 }
 
 /// One script neither lets in nor removes more entries than a batch; the rest follows.
@@ -233,15 +301,38 @@ async fn more_than_a_batch_of_entries_come_in_and_go() {
     let readers: Vec<Entry> = (0..1000).map(|_| entry(EntryKind::Shared)).collect();
     let (first, last) = (entry(EntryKind::Exclusive), entry(EntryKind::Exclusive));
     enqueue(&session, &first).await;
+    let mut waiting = Vec::new();
     for reader in &readers {
-        enqueue(&dying, reader).await;
+        let standing = enqueue(&dying, reader).await.standing;
+        assert!(matches!(standing, Standing::Waits { .. }));
+        waiting.push(tokio::spawn(wait(dying.clone(), reader.clone(), standing)));
     }
-    enqueue(&session, &last).await;
-    let waiting: Vec<_> =
-        readers.iter().map(|reader| tokio::spawn(wait(dying.clone(), reader.clone()))).collect();
+    let waits = enqueue(&session, &last).await.standing;
     session.remove(&lock(), &first.id).await.unwrap();
-    within("all readers are let in", futures::future::join_all(waiting)).await;
+    for waiting in within("all readers are let in", futures::future::join_all(waiting)).await {
+        waiting.unwrap();
+    }
     let ids: Vec<_> = readers.iter().map(|reader| &reader.id).collect();
     bed.die(QUEUE, &ids).await;
-    within("all of them have died", wait(session.clone(), last)).await;
+    assert!(matches!(waits, Standing::Waits { .. }));
+    let standing = session.look(&lock(), &last.id).await.unwrap();
+    within("all of them have died", wait(session.clone(), last, standing)).await;
+}
+
+/// Although nobody of those who were let in does anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_lets_in_what_is_left_of_a_batch() {
+    let bed = Bed::new().await;
+    let session = open(RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES)).await;
+    let first = entry(EntryKind::Exclusive);
+    enqueue(&session, &first).await;
+    for _ in 0..600 {
+        enqueue(&session, &entry(EntryKind::Shared)).await;
+    }
+    session.remove(&lock(), &first.id).await.unwrap();
+    for _ in 0..2 {
+        enqueue(&session, &entry(EntryKind::Shared)).await;
+    }
+    let held = bed.cli(&["zscore", QUEUE, "#used"]).await;
+    assert_eq!(held, "602");
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use backend_redis::RedisOptions;
 use bed::*;
+use conformance::proxy::Proxy;
 use lockcore::queue::Standing;
 use lockcore::{Effect, Entry, EntryKind, ErrorKind, Revision};
 
@@ -61,6 +62,22 @@ async fn the_last_ticket_outlives_a_clock_that_is_set_back() {
     assert_eq!(enqueue(&session, &second).await.token.get(), last + 2);
 }
 
+/// However little the clock is set back, and although nobody is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_a_free_lock_rise_when_the_clock_is_set_back() {
+    let bed = Bed::new().await;
+    let session = bed.session().await;
+    let mut last = u64::try_from((now() + Duration::from_secs(5)).as_micros()).unwrap();
+    bed.cli(&["zadd", QUEUE, &last.to_string(), "#last"]).await;
+    for _ in 0..3 {
+        let entry = entry(EntryKind::Exclusive);
+        let token = enqueue(&session, &entry).await.token.get();
+        assert!(token > last, "{token} after {last}");
+        session.remove(&lock(), &entry.id).await.unwrap();
+        last = token;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_in_use_does_not_expire() {
     let bed = Bed::new().await;
@@ -71,6 +88,88 @@ async fn a_lock_in_use_does_not_expire() {
         bed.cli(&["ttl", QUEUE]).await.parse::<u64>().is_ok_and(|left| left > 60 * 60)
     })
     .await;
+}
+
+/// Its life is counted from the first use in each half of a day.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_used_now_and_then_does_not_expire() {
+    let bed = Bed::new().await;
+    let session = open(RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES)).await;
+    let used = async || {
+        let entry = entry(EntryKind::Exclusive);
+        enqueue(&session, &entry).await;
+        session.remove(&lock(), &entry.id).await.unwrap();
+    };
+    used().await;
+    let half_a_day = Duration::from_secs(12 * 60 * 60);
+    let before = (now() - half_a_day).as_micros().to_string();
+    bed.cli(&["zadd", QUEUE, &before, "#last"]).await;
+    bed.cli(&["expire", QUEUE, "60"]).await;
+    used().await;
+    let left: u64 = bed.cli(&["ttl", QUEUE]).await.parse().unwrap();
+    assert!(left > half_a_day.as_secs(), "{left}");
+}
+
+/// What keeps an id away lives as long as that, and so does the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tombstone_is_a_lock_that_expires_and_that_somebody_clears_away() {
+    let bed = Bed::new().await;
+    let proxy = Proxy::start(bed.server.address()).await.unwrap();
+    let (far, near) = (open(RedisOptions::new(proxy.address().to_string())).await, bed.session().await);
+    // The script must be known, or what is late would be another request with all of it.
+    near.remove(&lock(), &entry(EntryKind::Exclusive).id).await.unwrap();
+    proxy.hold();
+    let unheard = entry(EntryKind::Exclusive);
+    let late = tokio::time::timeout(Duration::from_millis(10), far.enqueue(&lock(), &unheard)).await;
+    assert!(late.is_err());
+    proxy.abandon();
+    eventually("the removal", || async { far.remove(&lock(), &unheard.id).await.is_ok() }).await;
+    let tombstone = format!("-{}", unheard.id);
+    assert_eq!(bed.members(QUEUE).await, [&*tombstone]);
+    assert!(bed.cli(&["ttl", QUEUE]).await.parse::<u64>().unwrap() > 0);
+    bed.cli(&["zadd", QUEUE, PAST, &tombstone]).await;
+    enqueue(&near, &entry(EntryKind::Exclusive)).await;
+    assert!(!bed.members(QUEUE).await.contains(&tombstone));
+}
+
+/// Whoever comes need not wait for the dead, neither for who holds nor for who waits, whatever the kind.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_finds_out_who_is_dead() {
+    let bed = Bed::new().await;
+    let options = RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES);
+    for kind in [EntryKind::Exclusive, EntryKind::Shared, EntryKind::Permits { permits: 2, limit: 3 }] {
+        let queue = format!("fairlock:{{{}:l}}:queue", kind.family());
+        for count in 1..4 {
+            let session = open(options.clone()).await;
+            let dead: Vec<Entry> = (0..count).map(|_| entry(kind)).collect();
+            for entry in &dead {
+                enqueue(&session, entry).await;
+            }
+            bed.die(&queue, &dead.iter().map(|entry| &entry.id).collect::<Vec<_>>()).await;
+            let comes = entry(if kind == EntryKind::Shared { EntryKind::Exclusive } else { kind });
+            assert_eq!(enqueue(&session, &comes).await.standing, Standing::Holds, "behind {count} of {kind}");
+            session.close().await.unwrap();
+        }
+    }
+}
+
+/// What the dead thought of the limit is of no matter, and whoever waited for them is let in.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_to_agree_with_the_dead() {
+    let bed = Bed::new().await;
+    let session = open(RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES)).await;
+    let queue = "fairlock:{semaphore:l}:queue";
+    let permit = |limit| entry(EntryKind::Permits { permits: 1, limit });
+    let dead = permit(1);
+    enqueue(&session, &dead).await;
+    bed.die(queue, &[&dead.id]).await;
+    let [holds, waits, disagrees, comes] = [2, 2, 3, 2].map(permit);
+    assert_eq!(enqueue(&session, &holds).await.standing, Standing::Holds);
+    assert_eq!(enqueue(&session, &waits).await.standing, Standing::Holds);
+    let refused = enqueue(&session, &disagrees).await.standing;
+    assert_eq!(refused, Standing::LimitMismatch { theirs: 2 });
+    bed.die(queue, &[&waits.id]).await;
+    assert_eq!(enqueue(&session, &comes).await.standing, Standing::Holds);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,33 +317,49 @@ async fn strangers_do_not_count() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_part_of_a_lock_can_be_lost_unnoticed() {
     let bed = Bed::new().await;
-    let options = RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES);
-    let mut number = 0;
-    loop {
-        let (session, later) = (open(options.clone()).await, open(options.clone()).await);
-        let entries = [EntryKind::Shared, EntryKind::Exclusive, EntryKind::Shared].map(entry);
-        enqueue(&session, &entries[0]).await;
-        enqueue(&session, &entries[1]).await;
-        assert_eq!(bed.keys().await.iter().filter(|key| key.contains('{')).count(), 1);
-        let members = bed.members(QUEUE).await;
-        let Some(lost) = members.get(number) else { break };
-        bed.cli(&["zrem", QUEUE, lost]).await;
-        let shared = enqueue(&later, &entries[2]).await.standing;
-        let holder = session.look(&lock(), &entries[0].id).await.unwrap();
-        let writer = session.look(&lock(), &entries[1].id).await.unwrap();
-        if writer == Standing::Absent {
-            assert!(lost.starts_with(entries[1].id.as_str()), "{lost}");
-        } else {
-            assert!(matches!(shared, Standing::Waits { .. }), "without {lost}: {shared:?}");
-            assert_eq!(writer == Standing::Holds, holder == Standing::Absent, "without {lost}: {writer:?}");
+    for readers in 1..=2 {
+        let mut number = 0;
+        while loses_a_part(&bed, readers, number).await {
+            number += 1;
         }
-        for session in [session, later] {
-            session.close().await.unwrap();
-        }
-        assert_eq!(session_count(&bed).await, 0, "without {lost}");
-        number += 1;
+        // Three of each entry, the last ticket, and where several hold how many.
+        assert_eq!(number, 3 * readers + 4 + if readers > 1 { 2 } else { 0 });
     }
-    assert!(number > 8);
+}
+
+/// So many hold, a writer waits, the part with this number is lost, and somebody else comes. Whether there is such a part.
+async fn loses_a_part(bed: &Bed, readers: usize, number: usize) -> bool {
+    let options = RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES);
+    let (session, later) = (open(options.clone()).await, open(options).await);
+    let held: Vec<Entry> = (0..readers).map(|_| entry(EntryKind::Shared)).collect();
+    let [waits, comes] = [EntryKind::Exclusive, EntryKind::Shared].map(entry);
+    for entry in held.iter().chain([&waits]) {
+        enqueue(&session, entry).await;
+    }
+    assert_eq!(bed.keys().await.iter().filter(|key| key.contains('{')).count(), 1);
+    let Some(lost) = bed.members(QUEUE).await.into_iter().nth(number) else {
+        bed.cli(&["del", QUEUE]).await;
+        return false;
+    };
+    bed.cli(&["zrem", QUEUE, &lost]).await;
+    let shared = enqueue(&later, &comes).await.standing;
+    let mut nobody_holds = true;
+    for entry in &held {
+        nobody_holds &= session.look(&lock(), &entry.id).await.unwrap() == Standing::Absent;
+    }
+    let writer = session.look(&lock(), &waits.id).await.unwrap();
+    if writer == Standing::Absent {
+        assert!(lost.starts_with(waits.id.as_str()), "{lost}");
+    } else {
+        assert!(matches!(shared, Standing::Waits { .. }), "without {lost}: {shared:?}");
+        assert_eq!(writer == Standing::Holds, nobody_holds, "without {lost}: {writer:?}");
+    }
+    for session in [session, later] {
+        session.close().await.unwrap();
+    }
+    assert_eq!(session_count(bed).await, 0, "without {lost}");
+    bed.cli(&["del", QUEUE]).await;
+    true
 }
 
 /// How many entries stand in the queue.

@@ -12,7 +12,9 @@ use conformance::proxy::Proxy;
 use conformance::server::RedisSentinel;
 use lockcore::queue::{QueueLocks, Standing};
 use lockcore::session::SessionState;
-use lockcore::{DistributedLockExt, EntryId, EntryKind, LockService, Loss, Released, Revision};
+use lockcore::{
+    DistributedLockExt, Entry, EntryId, EntryKind, LockKey, LockName, LockService, Loss, Released, Revision,
+};
 use tokio::time::{Instant, sleep};
 
 fn at(address: impl Into<String>, session_timeout: Duration) -> RedisOptions {
@@ -75,6 +77,32 @@ async fn an_entry_of_which_nothing_was_heard_is_renewed() {
     unheard.await.unwrap().unwrap_err();
     let made = deadline(&bed, &entry.id).await;
     eventually("it is renewed", || async { deadline(&bed, &entry.id).await > made }).await;
+}
+
+/// What a session costs at rest does not grow with each of its locks, and none of them is forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_locks_are_renewed_together() {
+    let bed = Bed::new().await;
+    let session = open(at(bed.server.address(), SHORT)).await;
+    let names = (0..120).map(|number| format!("l{number}"));
+    let locks: Vec<LockKey> =
+        names.map(|name| LockKey { name: LockName::new(&name).unwrap(), ..lock() }).collect();
+    let entries: Vec<Entry> = locks.iter().map(|_| entry(EntryKind::Exclusive)).collect();
+    for (lock, entry) in locks.iter().zip(&entries) {
+        session.enqueue(lock, entry).await.unwrap();
+    }
+    // Each round ends with the mark of the session, the life of which is renewed with another command than that of a lock.
+    let (rounds, scripts) = (bed.calls("pexpire").await, bed.scripts_run().await);
+    eventually("six rounds", || async { bed.calls("pexpire").await >= rounds + 6 }).await;
+    let scripts = bed.scripts_run().await - scripts;
+    let rounds = bed.calls("pexpire").await - rounds;
+    // 50 entries at a time, and the mark.
+    assert!(scripts <= (rounds + 1) * 4, "{scripts} scripts in {rounds} rounds");
+    // Longer than they live without.
+    sleep(SHORT).await;
+    for (lock, entry) in locks.iter().zip(&entries) {
+        assert_eq!(session.look(lock, &entry.id).await.unwrap(), Standing::Holds);
+    }
 }
 
 /// What is to go goes, if nothing else then with time.

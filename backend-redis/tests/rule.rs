@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use backend_redis::{Redis, RedisOptions};
@@ -23,28 +23,32 @@ enum Step {
     Leave(prop::sample::Index),
     /// Not renewed any more, some at once.
     Die(Vec<prop::sample::Index>),
+    /// And somebody comes before that is found out.
+    DieUnseen(Vec<prop::sample::Index>, EntryKind),
     /// With `redis-cli`.
     RemoveByHand(prop::sample::Index),
     /// What is remembered beside the entries.
     Lose(&'static str),
 }
 
-fn locks() -> impl Strategy<Value = EntryKind> {
+fn locks() -> impl Strategy<Value = EntryKind> + Clone {
     prop_oneof![1 => Just(EntryKind::Exclusive), 2 => Just(EntryKind::Shared)]
 }
 
 /// Mostly of one limit; sometimes somebody disagrees.
-fn permits() -> impl Strategy<Value = EntryKind> {
+fn permits() -> impl Strategy<Value = EntryKind> + Clone {
     let limit = prop_oneof![18 => Just(4u32), 1 => Just(5u32), 1 => Just(u32::MAX)];
     (1..=4u32, limit).prop_map(|(permits, limit)| EntryKind::Permits { permits, limit })
 }
 
-fn steps(kind: impl Strategy<Value = EntryKind>) -> impl Strategy<Value = Vec<Step>> {
+fn steps(kind: impl Strategy<Value = EntryKind> + Clone) -> impl Strategy<Value = Vec<Step>> {
     let index = any::<prop::sample::Index>;
+    let some = || prop::collection::vec(index(), 1..5);
     let step = prop_oneof![
-        12 => kind.prop_map(Step::Arrive),
+        12 => kind.clone().prop_map(Step::Arrive),
         5 => index().prop_map(Step::Leave),
-        1 => prop::collection::vec(index(), 1..5).prop_map(Step::Die),
+        1 => some().prop_map(Step::Die),
+        1 => (some(), kind).prop_map(|(dying, comes)| Step::DieUnseen(dying, comes)),
         1 => index().prop_map(Step::RemoveByHand),
         1 => prop::sample::select(vec!["#held", "#used", "#last"]).prop_map(Step::Lose),
     ];
@@ -79,23 +83,45 @@ impl Bed {
         self.session.list(&self.lock).await.unwrap().entries
     }
 
-    /// Those who were sent a message until now.
-    async fn woken(&mut self) -> HashSet<EntryId> {
+    /// Those who were sent a message until now, each with what it was told of where it stands: its ticket, and what all other holders
+    /// weigh.
+    async fn woken(&mut self) -> HashMap<EntryId, Option<(u64, u64)>> {
         let _: () = self.admin.publish("session:", "end").await.unwrap();
-        let mut woken = HashSet::new();
+        let mut woken = HashMap::new();
         let mut messages = self.pubsub.on_message();
         loop {
-            let ids: String = messages.next().await.unwrap().get_payload().unwrap();
-            if ids == "end" {
+            let words: String = messages.next().await.unwrap().get_payload().unwrap();
+            if words == "end" {
                 return woken;
             }
-            woken.extend(ids.split_whitespace().map(EntryId::from));
+            for word in words.split_whitespace() {
+                let mut parts = word.split(':');
+                let id = EntryId::from(parts.next().unwrap());
+                let numbers: Vec<u64> = parts.map(|number| number.parse().unwrap()).collect();
+                woken.insert(id, (!numbers.is_empty()).then(|| (numbers[0], numbers[1])));
+            }
+        }
+    }
+
+    /// Whoever is told that it holds does so, and is told what a look would show.
+    async fn told_the_truth(&self, after: &[QueuedEntry], woken: &HashMap<EntryId, Option<(u64, u64)>>) {
+        let details = self.session.describe(&self.lock).await.unwrap();
+        let holding = holding(after);
+        for (id, told) in woken {
+            let Some((ticket, others)) = told else {
+                assert!(!holding.contains(id), "{id} has to look");
+                continue;
+            };
+            assert!(holding.contains(id), "{id} does not hold in {after:?}");
+            assert!(details.iter().any(|entry| entry.id == *id && entry.token.get() == *ticket));
+            let holders = after.iter().filter(|entry| entry.id != *id && holding.contains(&entry.id));
+            assert_eq!(holders.map(|entry| u64::from(entry.kind.weight())).sum::<u64>(), *others);
         }
     }
 
     async fn step(&mut self, step: Step) {
         let before = self.queue().await;
-        let mut told = HashSet::new();
+        let (mut told, mut asked) = (HashSet::new(), None);
         match &step {
             Step::Arrive(kind) => self.arrives(&before, *kind).await,
             _ if before.is_empty() => return,
@@ -105,6 +131,12 @@ impl Bed {
             Step::Die(indices) => {
                 told = indices.iter().map(|index| index.get(&before).id.clone()).collect();
                 self.die(&told).await;
+            }
+            Step::DieUnseen(indices, kind) => {
+                told = indices.iter().map(|index| index.get(&before).id.clone()).collect();
+                self.die(&told).await;
+                let (entry, standing) = self.enqueue(*kind).await;
+                asked = (standing == Standing::Holds).then_some(entry.id);
             }
             Step::RemoveByHand(index) => {
                 let id = &index.get(&before).id;
@@ -119,9 +151,14 @@ impl Bed {
         for entry in &after {
             agrees(&after, &entry.id, &self.session.look(&self.lock, &entry.id).await.unwrap());
         }
-        let woken = self.woken().await;
-        if matches!(step, Step::Leave(_) | Step::Die(_) | Step::RemoveByHand(_)) {
+        let told_of = self.woken().await;
+        self.told_the_truth(&after, &told_of).await;
+        let woken: HashSet<EntryId> = told_of.into_keys().collect();
+        if matches!(step, Step::Leave(_) | Step::Die(_) | Step::DieUnseen(..) | Step::RemoveByHand(_)) {
             told.extend(holding(&after).difference(&holding(&before)).cloned());
+        }
+        if let Some(id) = asked {
+            assert!(told.remove(&id), "{id} does not hold in {after:?}");
         }
         match step {
             // Holders are counted again, and told again.
@@ -130,13 +167,18 @@ impl Bed {
         }
     }
 
-    async fn arrives(&self, before: &[QueuedEntry], kind: EntryKind) {
+    async fn enqueue(&self, kind: EntryKind) -> (Entry, Standing) {
         let entry = Entry { id: EntryId::random(), kind, label: String::new() };
-        let seen = self.session.enqueue(&self.lock, &entry).await.unwrap();
+        let standing = self.session.enqueue(&self.lock, &entry).await.unwrap().standing;
+        (entry, standing)
+    }
+
+    async fn arrives(&self, before: &[QueuedEntry], kind: EntryKind) {
+        let (entry, standing) = self.enqueue(kind).await;
         let with = [before, &[QueuedEntry { id: entry.id.clone(), kind }]].concat();
-        agrees(&with, &entry.id, &seen.standing);
+        agrees(&with, &entry.id, &standing);
         // Whoever disagrees about the limit is not even let into the queue.
-        let refused = matches!(seen.standing, Standing::LimitMismatch { .. });
+        let refused = matches!(standing, Standing::LimitMismatch { .. });
         assert_eq!(self.queue().await, if refused { before.to_vec() } else { with });
     }
 

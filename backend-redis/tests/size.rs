@@ -1,16 +1,16 @@
-//! How long scripts keep the server, with very many entries. Run it with
+//! How long scripts keep the server, with very many entries, and what very many locks cost at rest. Run it with
 //! `cargo test -p backend-redis --test size --release -- --ignored --nocapture`.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement, and a panic is how it fails")]
 
 mod bed;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backend_redis::RedisOptions;
 use bed::{Bed, Session, entry, key, open};
 use futures::stream::{self, StreamExt};
-use lockcore::{Entry, EntryKind, LockKey};
+use lockcore::{Entry, EntryKind, Family, LockKey, LockName};
 
 const ENTRIES: usize = 10_000;
 
@@ -86,4 +86,50 @@ async fn the_longest_scripts_with_10_000_entries() {
         bed.cli(&["flushall"]).await;
         bed.cli(&["slowlog", "reset"]).await;
     }
+}
+
+/// The number with this name in a section of `INFO`.
+async fn number(bed: &Bed, section: &str, name: &str) -> f64 {
+    let info = bed.cli(&["info", section]).await;
+    info.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':')?.parse().ok()).unwrap()
+}
+
+/// What the server has had to do until now: scripts, commands, bytes in and out, and milliseconds of its processor.
+async fn work(bed: &Bed) -> [f64; 5] {
+    let cpu = number(bed, "cpu", "used_cpu_user").await + number(bed, "cpu", "used_cpu_sys").await;
+    [
+        bed.scripts_run().await as f64,
+        bed.commands_run().await.iter().map(|(_, calls)| *calls as f64).sum(),
+        number(bed, "stats", "total_net_input_bytes").await,
+        number(bed, "stats", "total_net_output_bytes").await,
+        cpu * 1000.0,
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn what_10_000_held_locks_cost_at_rest() {
+    let bed = Bed::new().await;
+    bed.cli(&["config", "set", "slowlog-log-slower-than", "200"]).await;
+    let session = open(RedisOptions::new(bed.server.address())).await;
+    let rest = async |what: &str| {
+        let (begun, before) = (Instant::now(), work(&bed).await);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let (seconds, after) = (begun.elapsed().as_secs_f64(), work(&bed).await);
+        let [scripts, commands, heard, said, cpu] = std::array::from_fn(|i| (after[i] - before[i]) / seconds);
+        println!(
+            "{what:20} {scripts:6.1} scripts, {commands:8.0} commands, {heard:8.0} bytes in, {said:6.0} out, {cpu:6.2} ms of its processor a second"
+        );
+    };
+    rest("nothing is held").await;
+    let locks = (0..ENTRIES)
+        .map(|number| LockKey { name: LockName::new(&format!("l{number}")).unwrap(), family: Family::Lock });
+    stream::iter(locks)
+        .for_each_concurrent(64, async |lock| {
+            session.enqueue(&lock, &entry(EntryKind::Exclusive)).await.unwrap();
+        })
+        .await;
+    bed.cli(&["slowlog", "reset"]).await;
+    rest("10,000 are held").await;
+    longest(&bed, "renewals").await;
 }

@@ -1,5 +1,7 @@
 -- ARGV: channels, session, a ticket, a number. Of so many entries behind that ticket those that nobody removed: { record, ticket, … }, and
 -- the ticket to go on from, 0 at the end.
+turn_to(KEYS[1])
+sweep()
 settle()
 local count = tonumber(ARGV[4])
 local found = redis.call('ZRANGE', key, beyond(-tonumber(ARGV[3])), '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, count, 'WITHSCORES')

@@ -61,6 +61,11 @@ impl Bed {
         stats.lines().filter_map(calls).collect()
     }
 
+    /// How often it has executed this one.
+    pub(crate) async fn calls(&self, command: &str) -> u64 {
+        self.commands_run().await.into_iter().find(|(name, _)| name == command).map_or(0, |(_, calls)| calls)
+    }
+
     /// How many commands the server executes meanwhile.
     pub(crate) async fn commands_for(&self, work: impl Future<Output = ()> + Send) -> u64 {
         let total = |stats: Vec<(String, u64)>| {
@@ -69,6 +74,13 @@ impl Bed {
         let before = total(self.commands_run().await);
         work.await;
         total(self.commands_run().await) - before
+    }
+
+    /// How many scripts the server runs meanwhile.
+    pub(crate) async fn scripts_for(&self, work: impl Future<Output = ()> + Send) -> u64 {
+        let before = self.scripts_run().await;
+        work.await;
+        self.scripts_run().await - before
     }
 
     /// Everything that stands in the key of a lock.
