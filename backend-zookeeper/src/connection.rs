@@ -16,8 +16,8 @@ use lockcore::Error;
 use spawns_core::{Spawn, Task};
 use tokio::sync::watch;
 use zookeeper_client::{
-    Client, Connector, Error as ClientError, MultiWriteError, OneshotWatcher, SessionState, Stat,
-    StateWatcher,
+    Client, Connector, Error as ClientError, EventType, MultiWriteError, OneshotWatcher, SessionState, Stat,
+    StateWatcher, WatchedEvent,
 };
 
 use crate::error::error;
@@ -87,7 +87,9 @@ impl Connection {
             Err(source) => Err(source),
         };
         match watched {
-            Ok((stat, watcher)) => Ok(Some((stat, Watcher { watcher, over: self.over.subscribe() }))),
+            Ok((stat, watcher)) => {
+                Ok(Some((stat, Watcher { watcher, path: path.to_owned(), over: self.over.subscribe() })))
+            }
             Err(ClientError::NoNode) => Ok(None),
             Err(source) => Err(source),
         }
@@ -106,19 +108,41 @@ impl Connection {
 /// A watch that was set.
 pub(crate) struct Watcher {
     watcher: OneshotWatcher,
+    path: String,
     over: watch::Receiver<bool>,
 }
 
+/// What a watch told of its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It was removed.
+    Gone,
+    /// Something else has happened to it, or something around it that we cannot see.
+    Other,
+}
+
 impl Watcher {
-    /// Waits for a change of the node (true) or the end of the connection (false).
-    pub(crate) async fn changed(self) -> bool {
-        let mut changed = pin!(self.watcher.changed());
+    /// Waits for a change of the node, or the end of the connection (`None`).
+    pub(crate) async fn changed(self) -> Option<Change> {
+        let Self { watcher, path, over } = self;
+        let mut changed = pin!(watcher.changed());
         poll_fn(|context| {
             // The library panics if its task was dropped meanwhile, which does not happen while this is borrowed.
-            let over = self.over.borrow();
-            if *over { Poll::Ready(false) } else { changed.as_mut().poll(context).map(|_| true) }
+            let over = over.borrow();
+            if *over {
+                Poll::Ready(None)
+            } else {
+                changed.as_mut().poll(context).map(|event| Some(change(&event, &path)))
+            }
         })
         .await
+    }
+}
+
+fn change(event: &WatchedEvent, path: &str) -> Change {
+    match event.event_type {
+        EventType::NodeDeleted if event.path == path => Change::Gone,
+        _ => Change::Other,
     }
 }
 

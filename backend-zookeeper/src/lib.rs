@@ -41,12 +41,15 @@
 
 mod backend;
 mod connection;
+mod entries;
 mod error;
 mod keeper;
 mod layout;
 mod options;
 mod places;
+mod rounds;
 mod session;
+mod view;
 mod watches;
 
 pub use backend::{SCHEME, ZooKeeper, ZooKeeperFactory};
