@@ -21,6 +21,7 @@ use zookeeper_client::{
 };
 
 use crate::error::error;
+use crate::nodelay::Sockets;
 
 /// A connection with a server.
 ///
@@ -36,13 +37,14 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects to this server, for the session of which the connector knows, or for a new one.
     pub(crate) async fn open(connector: Connector, server: &str) -> Result<(Self, Work), ClientError> {
-        let spawned = Spawned::default();
+        let (spawned, sockets) = (Spawned::default(), Sockets::now());
         let mut connecting = pin!(connector.with_fail_eagerly().connect(server));
         let connected = poll_fn(|context| {
             let _scope = spawns_core::enter(&spawned);
             connecting.as_mut().poll(context)
         });
         let client = connected.await?;
+        sockets.set_on_new(server);
         let task = spawned.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         // Without it the library spawns by other means than those of 0.11.2.
         let task = task.ok_or(ClientError::RuntimeInconsistent)?;

@@ -45,6 +45,7 @@ mod entries;
 mod error;
 mod keeper;
 mod layout;
+mod nodelay;
 mod options;
 mod places;
 mod rounds;
