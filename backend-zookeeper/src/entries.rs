@@ -94,7 +94,7 @@ impl ZooKeeperSession {
                     return Ok(Standing::Waits { wake: vec![next], seen: Revision::default() });
                 }
                 Some(Seen::Stray(czxid)) => self.places.stray(lock, next, czxid),
-                Some(Seen::Gone | Seen::Changed) => {}
+                Some(Seen::Gone(_) | Seen::Changed) => {}
             }
         }
         self.places.contend(lock, false);

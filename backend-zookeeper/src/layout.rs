@@ -100,6 +100,16 @@ pub(crate) fn ahead<'n>(nodes: &'n [Node], own: &Node) -> impl DoubleEndedIterat
     before_the_turn.iter().chain(after_it)
 }
 
+/// The sorted nodes, first in the queue first, for whoever has no entry among them: the queue begins behind the widest gap
+/// between their numbers.
+pub(crate) fn from_head(nodes: &[Node]) -> Vec<Node> {
+    let before = |position: usize| &nodes[position.checked_sub(1).unwrap_or(nodes.len() - 1)];
+    let gap =
+        |position: &usize| nodes[*position].sequence.wrapping_sub(before(*position).sequence).cast_unsigned();
+    let head = (0..nodes.len()).max_by_key(gap).unwrap_or_default();
+    nodes[head..].iter().chain(&nodes[..head]).cloned().collect()
+}
+
 /// Entries of the gem `zk` do not say how many permits there are: they take the limit of ours.
 pub(crate) fn adopt_limit<'k>(kinds: impl Iterator<Item = &'k mut EntryKind>) {
     let mut kinds: Vec<&mut EntryKind> = kinds.collect();
@@ -185,6 +195,8 @@ mod tests {
         for (position, own) in queue.iter().enumerate() {
             assert_eq!(ahead_of(own, &children), queue[..position]);
         }
+        let all = from_head(&listing(Family::Lock, &children).nodes);
+        assert_eq!(all.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), queue);
     }
 
     #[test]
@@ -197,6 +209,8 @@ mod tests {
 
     #[test]
     fn order_goes_by_sequence_alone() {
+        assert_order(&[]);
+        assert_order(&["ex0000000007"]);
         assert_order(&["ex-zzz-0000000001", "ex-b-0000000002", "sh-a-0000000003", "ex0000000004"]);
     }
 

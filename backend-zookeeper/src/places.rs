@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::FutureExt;
 use lockcore::{EntryId, FencingToken, LockKey, Result};
 
-use crate::layout::Listing;
+use crate::layout::{Listing, exclusive_before};
 use crate::rounds::{Round, Rounds};
 use crate::watches::Watch;
 
@@ -17,6 +17,13 @@ pub(crate) struct Place {
     /// The name of its node.
     pub(crate) node: EntryId,
     pub(crate) token: FencingToken,
+}
+
+impl Place {
+    /// Whether its node was created with this id, and is not another one of the same name.
+    pub(crate) fn is_of(&self, czxid: i64) -> bool {
+        u64::try_from(czxid) == Ok(self.token.get())
+    }
 }
 
 /// What is known of an entry.
@@ -31,13 +38,13 @@ pub(crate) enum Known {
 }
 
 /// What has to happen before an entry holds. Those ahead can only leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Outlook {
     /// That is seen when the queue is looked at the next time.
     #[default]
     Open,
-    /// The one that it watches leaves.
-    Next,
+    /// The entry in this node leaves.
+    Next(EntryId),
     /// Nothing: it holds, as long as it is there.
     Holds,
 }
@@ -65,6 +72,8 @@ struct Lock {
     /// Nodes that look like entries and are none, with the ids of their creation. One that was found ahead of an entry of
     /// ours stays that: what the server makes later stands behind.
     strays: HashMap<EntryId, i64>,
+    /// The last entry of ours that was seen to hold.
+    holder: Option<Place>,
     listings: Rounds<Arc<Listing>>,
     searches: Rounds<Found>,
 }
@@ -140,19 +149,25 @@ impl Places {
     }
 
     pub(crate) fn outlook(&self, lock: &LockKey, id: &EntryId) -> Outlook {
-        self.with_own(lock, id, |own| own.outlook).unwrap_or_default()
+        self.with_own(lock, id, |own| own.outlook.clone()).unwrap_or_default()
     }
 
     pub(crate) fn expect(&self, lock: &LockKey, id: &EntryId, outlook: Outlook) {
-        self.with_own(lock, id, |own| own.outlook = outlook);
+        self.with(lock, |lock| lock.expect(id, outlook));
     }
 
-    /// One of those whom the entry watches is there no more.
-    pub(crate) fn advance(&self, lock: &LockKey, id: &EntryId) {
-        self.with_own(lock, id, |own| {
-            own.outlook = match own.outlook {
-                Outlook::Open => Outlook::Open,
-                Outlook::Next | Outlook::Holds => Outlook::Holds,
+    /// The entry in the node `gone`, for which our entry waited, is there no more; `czxid` if it was seen there.
+    pub(crate) fn advance(&self, lock: &LockKey, id: &EntryId, gone: &EntryId, czxid: Option<i64>) {
+        let family = lock.family;
+        self.with(lock, |lock| {
+            let Some(Own { known: Known::At(place), outlook, .. }) = lock.own.get(id) else { return };
+            // It had nobody ahead when it held, and nobody stands between it and ours.
+            let followed = || {
+                let held = |czxid| lock.holder.as_ref().is_some_and(|holder| holder.is_of(czxid));
+                czxid.is_some_and(held) && exclusive_before(family, &place.node).as_ref() == Some(gone)
+            };
+            if matches!(outlook, Outlook::Next(next) if next == gone) || followed() {
+                lock.expect(id, Outlook::Holds);
             }
         });
     }
@@ -185,10 +200,13 @@ impl Places {
 
     pub(crate) fn contend(&self, lock: &LockKey, contended: bool) {
         let mut locks = self.contended();
-        if !contended {
-            locks.remove(lock);
-        } else if locks.len() < CONTENDED {
+        if locks.len() == CONTENDED {
+            locks.clear();
+        }
+        if contended {
             locks.insert(lock.clone());
+        } else {
+            locks.remove(lock);
         }
     }
 
@@ -225,5 +243,15 @@ impl Places {
             Some(lock) => lock.searches.join(search),
             None => search.shared(),
         }
+    }
+}
+
+impl Lock {
+    fn expect(&mut self, id: &EntryId, outlook: Outlook) {
+        let Some(own) = self.own.get_mut(id) else { return };
+        if let (Known::At(place), Outlook::Holds) = (&own.known, &outlook) {
+            self.holder = Some(place.clone());
+        }
+        own.outlook = outlook;
     }
 }

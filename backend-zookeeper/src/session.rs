@@ -95,7 +95,7 @@ impl ZooKeeperSession {
         let outlook = match &standing {
             Standing::Holds => Outlook::Holds,
             Standing::Waits { wake, .. } => match &wake[..] {
-                [next] if without(Some(next)) == Standing::Holds => Outlook::Next,
+                [next] if without(Some(next)) == Standing::Holds => Outlook::Next(next.clone()),
                 _ => Outlook::Open,
             },
             Standing::Absent | Standing::LimitMismatch { .. } => Outlook::Open,
@@ -104,11 +104,11 @@ impl ZooKeeperSession {
         standing
     }
 
-    /// Whether the entry of ours whose place this is is still there, and not another one of its name.
+    /// Whether the entry of ours whose place this is is still there.
     pub(crate) async fn is_there(&self, lock: &LockKey, place: &Place) -> Result<bool> {
         let connection = self.link.connection().await?;
         let stat = stat(&connection, &self.path(lock, &place.node)).await?;
-        Ok(stat.is_some_and(|stat| u64::try_from(stat.czxid) == Ok(place.token.get())))
+        Ok(stat.is_some_and(|stat| place.is_of(stat.czxid)))
     }
 
     /// The name of an entry's node: others' entries go by it.
@@ -173,14 +173,14 @@ impl QueueSession for ZooKeeperSession {
         let mut watches: FuturesUnordered<_> = watches.collect();
         self.places.keep(lock, waiter, None);
         match watches.try_next().await? {
-            Some((id, _, Seen::Gone)) if id == waiter => {
+            Some((id, _, Seen::Gone(_))) if id == waiter => {
                 self.places.forget(lock, id);
                 return Ok(Some(Standing::Absent));
             }
-            Some((_, _, Seen::Gone)) => self.places.advance(lock, waiter),
+            Some((_, name, Seen::Gone(czxid))) => self.places.advance(lock, waiter, &name, czxid),
             Some((_, name, Seen::Stray(czxid))) => {
+                self.places.advance(lock, waiter, &name, None);
                 self.places.stray(lock, name, czxid);
-                self.places.advance(lock, waiter);
             }
             Some((_, _, Seen::Changed)) | None => {}
         }

@@ -3,22 +3,48 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use lockcore::queue::rule::{UNBOUNDED, holders};
 use lockcore::{EntryDetails, LockKey, QueuedEntry, Result};
 use zookeeper_client::Error as ClientError;
 
 use crate::connection::Connection;
-use crate::layout::{Node, adopt_limit, is_stray, read_data};
+use crate::layout::{Node, adopt_limit, from_head, is_stray, read_data};
 use crate::session::{AT_ONCE, ZooKeeperSession, stat, token};
 
 impl ZooKeeperSession {
     /// The entries, ours by their ids, others by the names of their nodes.
+    ///
+    /// A node that no session holds is known only when it is looked at. That is done with those who hold and the first who
+    /// waits: behind them everybody waits, whoever stands there.
     pub(crate) async fn entries(&self, lock: &LockKey) -> Result<Vec<QueuedEntry>> {
-        let (details, own) = (self.details(lock).await?, self.places.own(lock));
-        let entries = details.into_iter().map(|(node, entry)| {
+        let (queue, connection) = (self.queue(lock).await?, self.link.connection().await?);
+        let mut nodes = from_head(&queue.nodes);
+        adopt_limit(nodes.iter_mut().map(|node| &mut node.kind));
+        loop {
+            let limit = nodes.first().map_or(UNBOUNDED, |node| node.kind.limit());
+            let first = nodes.len().min(holders(limit, nodes.iter().map(|node| node.kind.weight())) + 1);
+            let rest = nodes.split_off(first);
+            let looks: Vec<_> = nodes.iter().map(|node| self.is_entry(&connection, lock, node)).collect();
+            let real: Vec<bool> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+            let mut reals = real.iter();
+            nodes.retain(|_| reals.next().is_some_and(|real| *real));
+            nodes.extend(rest);
+            if real.iter().all(|real| *real) {
+                break;
+            }
+        }
+        let own = self.places.own(lock);
+        let entries = nodes.into_iter().map(|node| {
             let id = own.get(&node.name).unwrap_or(&node.name);
-            QueuedEntry { id: id.clone(), kind: entry.kind }
+            QueuedEntry { id: id.clone(), kind: node.kind }
         });
         Ok(entries.collect())
+    }
+
+    /// Whether there is an entry in this node.
+    async fn is_entry(&self, connection: &Connection, lock: &LockKey, node: &Node) -> Result<bool> {
+        let stat = stat(connection, &self.path(lock, &node.name)).await?;
+        Ok(stat.is_some_and(|stat| !is_stray(&stat)))
     }
 
     /// What is known of the entries, in the order in which the server made them: there may be none of ours from which

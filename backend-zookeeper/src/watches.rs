@@ -15,8 +15,8 @@ use crate::layout::is_stray;
 /// What a watched node turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// It is not there any more.
-    Gone,
+    /// It is not there any more; with the id of its creation, if it was seen before.
+    Gone(Option<i64>),
     /// It has changed, or may be gone.
     Changed,
     /// It is no entry; with the id of its creation.
@@ -84,17 +84,17 @@ async fn wait(link: Link, row: Row, set: watch::Sender<bool>) -> Result<Seen> {
         let watched = watched.map_err(|source| connection.error("watch", &row.path, source))?;
         // Whoever waits does not keep the session alive.
         drop(connection);
-        let Some((stat, watcher)) = watched else { return Ok(Seen::Gone) };
+        let Some((stat, watcher)) = watched else { return Ok(Seen::Gone(created)) };
         if is_stray(&stat) {
             return Ok(Seen::Stray(stat.czxid));
         }
         // The directory may have been removed meanwhile, and what has the name now be another node.
         if *created.get_or_insert(stat.czxid) != stat.czxid {
-            return Ok(Seen::Gone);
+            return Ok(Seen::Gone(created));
         }
         set.send_replace(true);
         match watcher.changed().await {
-            Some(Change::Gone) => return Ok(Seen::Gone),
+            Some(Change::Gone) => return Ok(Seen::Gone(created)),
             Some(Change::Other) => return Ok(Seen::Changed),
             None => {}
         }

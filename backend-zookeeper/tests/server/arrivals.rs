@@ -2,12 +2,12 @@
 
 use futures::future::join_all;
 use lockcore::queue::Standing;
-use lockcore::{Entry, EntryId, EntryKind, LockKey, Removed, Revision};
+use lockcore::{Entry, EntryId, EntryKind, Family, LockKey, Removed, Revision};
 use zookeeper_client::{Acl, AuthId, CreateMode, Error as ClientError, Permission};
 
 use crate::bed::{
-    Bed, EPHEMERAL, OPEN, PERSISTENT, Session, doubts, enqueue, entry, eventually, exclusive, lives, lock,
-    through, within,
+    Bed, EPHEMERAL, OPEN, PERSISTENT, Session, doubts, enqueue, entry, eventually, exclusive, key, lives,
+    lock, through, within,
 };
 
 const DIRECTORY: &str = "/_zklocking/a";
@@ -116,6 +116,49 @@ async fn whoever_waits_for_one_alone_reads_no_list_when_that_has_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn among_the_entries_of_one_session_an_exclusive_lock_is_handed_over_without_a_list() {
+    let bed = Bed::new().await;
+    let (session, lock) = (bed.session().await, lock("a"));
+    let entries: Vec<Entry> = std::iter::repeat_with(exclusive).take(5).collect();
+    enqueue(&session, &lock, &entries[0]).await;
+    for (number, waiter) in entries[1..].iter().enumerate() {
+        waits_for(&session, &lock, waiter, &format!("ex{number:010}")).await;
+    }
+    // Whom a waiter leaves behind cannot know without the list.
+    assert_eq!(session.remove(&lock, &entries[1].id).await.unwrap(), Removed::Now);
+    let gone = [EntryId::from("ex0000000001")];
+    assert_eq!(session.watch(&lock, &entries[2].id, &gone, Revision(0)).await.unwrap(), None);
+    waits_for(&session, &lock, &entries[2], "ex0000000000").await;
+    hide_the_queue(&bed).await;
+    for (number, pair) in [(0, [0, 2]), (2, [2, 3]), (3, [3, 4])] {
+        let [left, next] = pair.map(|position| &entries[position].id);
+        assert_eq!(session.remove(&lock, left).await.unwrap(), Removed::Now);
+        let gone = [EntryId::from(&*format!("ex{number:010}"))];
+        assert_eq!(session.watch(&lock, next, &gone, Revision(0)).await.unwrap(), None);
+        assert_eq!(session.look(&lock, next).await.unwrap(), Standing::Holds);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_sees_one_of_several_holders_leave_goes_on_waiting() {
+    let bed = Bed::new().await;
+    let (session, semaphore) = (bed.session().await, key(Family::Semaphore, "a"));
+    let [one, two, both] = [1, 1, 2].map(|permits| entry(EntryKind::Permits { permits, limit: 2 }));
+    for holder in [&one, &two] {
+        assert_eq!(session.enqueue(&semaphore, holder).await.unwrap().standing, Standing::Holds);
+    }
+    let seen = waits_for(&session, &semaphore, &both, "sem-1-2-0000000001").await;
+    let ids = [EntryId::from("sem-1-2-0000000001")];
+    let watch = session.watch(&semaphore, &both.id, &ids, seen);
+    let leave = async {
+        eventually("a watch", || async { bed.watches().await == 1 }).await;
+        session.remove(&semaphore, &two.id).await.unwrap();
+    };
+    within("the watch fires", async { tokio::join!(watch, leave).0.unwrap() }).await;
+    waits_for(&session, &semaphore, &both, "sem-1-2-0000000000").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_sees_a_waiter_leave_goes_on_waiting() {
     let bed = Bed::new().await;
     let (session, lock, last) = (bed.session().await, lock("a"), exclusive());
@@ -128,6 +171,38 @@ async fn whoever_sees_a_waiter_leave_goes_on_waiting() {
     waits_for(&session, &lock, &last, "ex0000000000").await;
     sees_go(&bed, &session, &lock, &last.id, "ex0000000000").await;
     assert_eq!(session.look(&lock, &last.id).await.unwrap(), Standing::Holds);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_looks_at_those_only_on_whom_it_depends() {
+    let bed = Bed::new().await;
+    let (session, lock) = (bed.session().await, lock("a"));
+    bed.admin.mkdir(DIRECTORY, &PERSISTENT).await.unwrap();
+    let stray = CreateMode::PersistentSequential.with_acls(OPEN);
+    for kind in ["ex", "sh", "ex", "ex"] {
+        bed.admin.create(&format!("{DIRECTORY}/{kind}"), b"", &stray).await.unwrap();
+    }
+    let entries: Vec<Entry> = std::iter::repeat_with(exclusive).take(100).collect();
+    join_all(entries.iter().map(|entry| enqueue(&session, &lock, entry))).await;
+    let before = bed.requests().await;
+    let listed = bed.session().await.list(&lock).await.unwrap().entries;
+    let requests = bed.requests().await - before;
+    assert!(requests < 50, "{requests} requests to list {} entries", entries.len());
+    let names = (4..104).map(|number| EntryId::from(&*format!("ex{number:010}")));
+    assert_eq!(listed.into_iter().map(|entry| entry.id).collect::<Vec<_>>(), names.collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_not_led_astray_by_the_first_that_seems_to_wait() {
+    let bed = Bed::new().await;
+    bed.admin.mkdir(DIRECTORY, &PERSISTENT).await.unwrap();
+    let stray = CreateMode::PersistentSequential.with_acls(OPEN);
+    for (kind, options) in [("sh", &EPHEMERAL), ("ex", &stray), ("sh", &EPHEMERAL)] {
+        bed.admin.create(&format!("{DIRECTORY}/{kind}"), b"", options).await.unwrap();
+    }
+    let listed = bed.session().await.list(&lock("a")).await.unwrap().entries;
+    let names = ["sh0000000000", "sh0000000002"].map(EntryId::from);
+    assert_eq!(listed.into_iter().map(|entry| entry.id).collect::<Vec<_>>(), names);
 }
 
 /// An operator removes a directory with all that is in it, and others come and get the same names.
@@ -152,6 +227,28 @@ async fn names_that_are_used_again_are_those_of_others() {
     }
     assert_eq!(others.look(&lock, &theirs[0].id).await.unwrap(), Standing::Holds);
     assert_eq!(bed.children(DIRECTORY).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiter_that_has_the_name_of_a_holder_of_ours_leaves_as_a_waiter() {
+    let bed = Bed::new().await;
+    let (session, others, lock) = (bed.session().await, bed.session().await, lock("a"));
+    let (first, second, ours) = (exclusive(), exclusive(), exclusive());
+    enqueue(&session, &lock, &first).await;
+    waits_for(&session, &lock, &second, "ex0000000000").await;
+    session.remove(&lock, &first.id).await.unwrap();
+    assert_eq!(session.look(&lock, &second.id).await.unwrap(), Standing::Holds);
+    start_anew(&bed).await;
+    let theirs = [exclusive(), exclusive()];
+    for entry in &theirs {
+        enqueue(&others, &lock, entry).await;
+    }
+    waits_for(&session, &lock, &ours, "ex0000000001").await;
+    others.remove(&lock, &theirs[1].id).await.unwrap();
+    let gone = [EntryId::from("ex0000000001")];
+    assert_eq!(session.watch(&lock, &ours.id, &gone, Revision(0)).await.unwrap(), None);
+    let standing = session.look(&lock, &ours.id).await.unwrap();
+    assert!(matches!(standing, Standing::Waits { .. }), "{standing:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
