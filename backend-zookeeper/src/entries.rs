@@ -57,7 +57,7 @@ impl ZooKeeperSession {
             place.inspect(|place| self.places.found(lock, &entry.id, place.clone()))
         });
         let queue = async {
-            let guess = entry.kind == EntryKind::Exclusive && self.places.is_contended(lock);
+            let guess = entry.kind == EntryKind::Exclusive && self.places.is_crowded(lock);
             if guess { Ok(None) } else { self.queue(lock).await.map(Some) }
         };
         let both = try_join(created.map_err(Either::Left), queue.map_err(Either::Right));
@@ -78,7 +78,8 @@ impl ZooKeeperSession {
     fn arrive(&self, lock: &LockKey, entry: &Entry, place: &Place, queue: &Listing) -> Standing {
         let standing = self.standing(lock, &entry.id, place, queue);
         if entry.kind == EntryKind::Exclusive {
-            self.places.contend(lock, matches!(standing, Standing::Waits { .. }));
+            let alone = self.places.outlook(lock, &entry.id) != Outlook::Open;
+            self.places.crowd(lock, matches!(standing, Standing::Waits { .. }) && !alone);
         }
         standing
     }
@@ -97,7 +98,7 @@ impl ZooKeeperSession {
                 Some(Seen::Gone(_) | Seen::Changed) => {}
             }
         }
-        self.places.contend(lock, false);
+        self.places.crowd(lock, false);
         let queue = self.queue(lock).await?;
         Ok(self.standing(lock, id, place, &queue))
     }

@@ -56,13 +56,13 @@ pub(crate) type Found = Arc<HashMap<EntryId, Place>>;
 pub(crate) struct Places {
     /// None when the session is closed: a request that nobody completes would keep the connection.
     locks: Mutex<Option<HashMap<LockKey, Lock>>>,
-    /// Locks on which somebody was ahead of the last exclusive entry of ours.
-    contended: Mutex<HashSet<LockKey>>,
+    /// Locks on which more than one was ahead of the last exclusive entry of ours.
+    crowded: Mutex<HashSet<LockKey>>,
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Self { locks: Mutex::new(Some(HashMap::new())), contended: Mutex::default() }
+        Self { locks: Mutex::new(Some(HashMap::new())), crowded: Mutex::default() }
     }
 }
 
@@ -88,8 +88,8 @@ struct Own {
     watch: Option<Watch>,
 }
 
-/// How many locks are known to be contended at most.
-const CONTENDED: usize = 1024;
+/// How many locks are known to be crowded at most.
+const CROWDED: usize = 1024;
 
 impl Places {
     fn lock(&self) -> MutexGuard<'_, Option<HashMap<LockKey, Lock>>> {
@@ -193,25 +193,25 @@ impl Places {
         self.with(lock, |lock| lock.strays.clone()).unwrap_or_default()
     }
 
-    /// Whether somebody was ahead of the last exclusive entry of ours.
-    pub(crate) fn is_contended(&self, lock: &LockKey) -> bool {
-        self.contended().contains(lock)
+    /// Whether more than one was ahead of the last exclusive entry of ours.
+    pub(crate) fn is_crowded(&self, lock: &LockKey) -> bool {
+        self.crowded().contains(lock)
     }
 
-    pub(crate) fn contend(&self, lock: &LockKey, contended: bool) {
-        let mut locks = self.contended();
-        if locks.len() == CONTENDED {
+    pub(crate) fn crowd(&self, lock: &LockKey, crowded: bool) {
+        let mut locks = self.crowded();
+        if locks.len() == CROWDED {
             locks.clear();
         }
-        if contended {
+        if crowded {
             locks.insert(lock.clone());
         } else {
             locks.remove(lock);
         }
     }
 
-    fn contended(&self) -> MutexGuard<'_, HashSet<LockKey>> {
-        self.contended.lock().unwrap_or_else(PoisonError::into_inner)
+    fn crowded(&self) -> MutexGuard<'_, HashSet<LockKey>> {
+        self.crowded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The session is closed.

@@ -26,6 +26,15 @@ async fn waits_for(session: &Session, lock: &LockKey, entry: &Entry, node: &str)
     seen
 }
 
+/// Puts three exclusive entries into the queue.
+async fn crowd(session: &Session, lock: &LockKey) -> [Entry; 3] {
+    let entries = [exclusive(), exclusive(), exclusive()];
+    for entry in &entries {
+        enqueue(session, lock, entry).await;
+    }
+    entries
+}
+
 /// Waits until `node` is gone, which is removed meanwhile.
 async fn sees_go(bed: &Bed, session: &Session, lock: &LockKey, waiter: &EntryId, node: &str) {
     let ids = [EntryId::from(node)];
@@ -38,61 +47,56 @@ async fn sees_go(bed: &Bed, session: &Session, lock: &LockKey, waiter: &EntryId,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_a_contended_lock_an_exclusive_entry_reads_no_list() {
+async fn at_a_crowded_lock_an_exclusive_entry_reads_no_list() {
     let bed = Bed::new().await;
     let (session, lock) = (bed.session().await, lock("a"));
-    enqueue(&session, &lock, &exclusive()).await;
-    waits_for(&session, &lock, &exclusive(), "ex0000000000").await;
+    crowd(&session, &lock).await;
     hide_the_queue(&bed).await;
-    let third = exclusive();
-    let seen = waits_for(&session, &lock, &third, "ex0000000001").await;
+    let last = exclusive();
+    let seen = waits_for(&session, &lock, &last, "ex0000000002").await;
     assert_eq!(bed.watches().await, 1, "who was seen ahead is watched already");
-    let ids = [EntryId::from("ex0000000001")];
+    let ids = [EntryId::from("ex0000000002")];
     tokio::select! {
-        fired = session.watch(&lock, &third.id, &ids, seen) => panic!("no entry has left: {fired:?}"),
+        fired = session.watch(&lock, &last.id, &ids, seen) => panic!("no entry has left: {fired:?}"),
         () = eventually("the watch", || async { bed.watches().await == 1 }) => {}
     }
-    assert_eq!(session.remove(&lock, &third.id).await.unwrap(), Removed::Now);
+    assert_eq!(session.remove(&lock, &last.id).await.unwrap(), Removed::Now);
     eventually("no watch", || async { bed.watches().await == 0 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_directly_ahead_on_a_contended_lock_is_judged_by_the_rule() {
+async fn whatever_is_directly_ahead_at_a_crowded_lock_is_judged_by_the_rule() {
     let bed = Bed::new().await;
     let (session, lock) = (bed.session().await, lock("a"));
     let mut number = 0;
-    // What stands directly ahead of the third entry, and whom that waits for when the first two are gone.
+    // What stands directly ahead of the last entry, and whom that waits for when all before are gone.
     for (path, options, ahead) in [
         ("sh", EPHEMERAL, Some("sh")),
         ("ex", EPHEMERAL, Some("ex")),
         ("ex", CreateMode::PersistentSequential.with_acls(OPEN), None),
         ("zzz", PERSISTENT, None),
     ] {
-        let (first, second, third) = (exclusive(), exclusive(), exclusive());
-        enqueue(&session, &lock, &first).await;
-        waits_for(&session, &lock, &second, &format!("ex{number:010}")).await;
+        let (before, last) = (crowd(&session, &lock).await, exclusive());
         bed.admin.create(&format!("{DIRECTORY}/{path}"), b"", &options).await.unwrap();
-        for entry in [&second, &first] {
+        for entry in &before {
             assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
         }
-        let name = ahead.map(|kind| format!("{kind}{:010}", number + 2));
+        let name = ahead.map(|kind| format!("{kind}{:010}", number + 3));
         match &name {
-            Some(name) => drop(waits_for(&session, &lock, &third, name).await),
+            Some(name) => drop(waits_for(&session, &lock, &last, name).await),
             None => loop {
-                match session.enqueue(&lock, &third).await.unwrap().standing {
+                match session.enqueue(&lock, &last).await.unwrap().standing {
                     Standing::Holds => break,
-                    Standing::Waits { wake, seen } => {
-                        drop(session.watch(&lock, &third.id, &wake, seen).await)
-                    }
+                    Standing::Waits { wake, seen } => drop(session.watch(&lock, &last.id, &wake, seen).await),
                     other => panic!("{other:?}"),
                 }
             },
         }
-        session.remove(&lock, &third.id).await.unwrap();
+        session.remove(&lock, &last.id).await.unwrap();
         for left in bed.children(DIRECTORY).await {
             bed.admin.delete(&format!("{DIRECTORY}/{left}"), None).await.unwrap();
         }
-        number += 4;
+        number += 5;
     }
 }
 
@@ -233,9 +237,7 @@ async fn names_that_are_used_again_are_those_of_others() {
 async fn a_waiter_that_has_the_name_of_a_holder_of_ours_leaves_as_a_waiter() {
     let bed = Bed::new().await;
     let (session, others, lock) = (bed.session().await, bed.session().await, lock("a"));
-    let (first, second, ours) = (exclusive(), exclusive(), exclusive());
-    enqueue(&session, &lock, &first).await;
-    waits_for(&session, &lock, &second, "ex0000000000").await;
+    let ([first, second, _], ours) = (crowd(&session, &lock).await, exclusive());
     session.remove(&lock, &first.id).await.unwrap();
     assert_eq!(session.look(&lock, &second.id).await.unwrap(), Standing::Holds);
     start_anew(&bed).await;
