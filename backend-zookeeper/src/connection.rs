@@ -16,11 +16,12 @@ use lockcore::Error;
 use spawns_core::{Spawn, Task};
 use tokio::sync::watch;
 use zookeeper_client::{
-    Client, Connector, Error as ClientError, MultiWriteError, OneshotWatcher, SessionState, Stat,
-    StateWatcher,
+    Client, Connector, Error as ClientError, EventType, MultiWriteError, OneshotWatcher, SessionState, Stat,
+    StateWatcher, WatchedEvent,
 };
 
 use crate::error::error;
+use crate::nodelay::Sockets;
 
 /// A connection with a server.
 ///
@@ -36,13 +37,14 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects to this server, for the session of which the connector knows, or for a new one.
     pub(crate) async fn open(connector: Connector, server: &str) -> Result<(Self, Work), ClientError> {
-        let spawned = Spawned::default();
+        let (spawned, sockets) = (Spawned::default(), Sockets::now());
         let mut connecting = pin!(connector.with_fail_eagerly().connect(server));
         let connected = poll_fn(|context| {
             let _scope = spawns_core::enter(&spawned);
             connecting.as_mut().poll(context)
         });
         let client = connected.await?;
+        sockets.set_on_new(server);
         let task = spawned.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         // Without it the library spawns by other means than those of 0.11.2.
         let task = task.ok_or(ClientError::RuntimeInconsistent)?;
@@ -87,7 +89,9 @@ impl Connection {
             Err(source) => Err(source),
         };
         match watched {
-            Ok((stat, watcher)) => Ok(Some((stat, Watcher { watcher, over: self.over.subscribe() }))),
+            Ok((stat, watcher)) => {
+                Ok(Some((stat, Watcher { watcher, path: path.to_owned(), over: self.over.subscribe() })))
+            }
             Err(ClientError::NoNode) => Ok(None),
             Err(source) => Err(source),
         }
@@ -106,19 +110,41 @@ impl Connection {
 /// A watch that was set.
 pub(crate) struct Watcher {
     watcher: OneshotWatcher,
+    path: String,
     over: watch::Receiver<bool>,
 }
 
+/// What a watch told of its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It was removed.
+    Gone,
+    /// Something else has happened to it, or something around it that we cannot see.
+    Other,
+}
+
 impl Watcher {
-    /// Waits for a change of the node (true) or the end of the connection (false).
-    pub(crate) async fn changed(self) -> bool {
-        let mut changed = pin!(self.watcher.changed());
+    /// Waits for a change of the node, or the end of the connection (`None`).
+    pub(crate) async fn changed(self) -> Option<Change> {
+        let Self { watcher, path, over } = self;
+        let mut changed = pin!(watcher.changed());
         poll_fn(|context| {
             // The library panics if its task was dropped meanwhile, which does not happen while this is borrowed.
-            let over = self.over.borrow();
-            if *over { Poll::Ready(false) } else { changed.as_mut().poll(context).map(|_| true) }
+            let over = over.borrow();
+            if *over {
+                Poll::Ready(None)
+            } else {
+                changed.as_mut().poll(context).map(|event| Some(change(&event, &path)))
+            }
         })
         .await
+    }
+}
+
+fn change(event: &WatchedEvent, path: &str) -> Change {
+    match event.event_type {
+        EventType::NodeDeleted if event.path == path => Change::Gone,
+        _ => Change::Other,
     }
 }
 

@@ -18,16 +18,33 @@ pub(crate) fn lock_path(root: &str, lock: &LockKey) -> String {
 }
 
 /// The name of an entry's node, up to the sequence number that the server appends.
-pub(crate) fn prefix(entry: &Entry) -> String {
-    format!("{}-{}-", entry.kind.encode(), entry.id)
+pub(crate) fn prefix(kind: EntryKind) -> String {
+    match kind {
+        EntryKind::Exclusive | EntryKind::Shared => kind.encode(),
+        EntryKind::Permits { .. } => format!("{}-", kind.encode()),
+    }
+}
+
+/// What an entry's node holds: the id, by which its owner finds it again, and the label.
+pub(crate) fn data(entry: &Entry) -> String {
+    format!("{} {}", entry.id, entry.label)
+}
+
+/// The id, if this is the data of an entry of ours, and the label.
+pub(crate) fn read_data(data: &[u8]) -> (Option<EntryId>, String) {
+    let text = String::from_utf8_lossy(data);
+    let ours = text.split_once(' ').filter(|(id, _)| id.len() == EntryId::LENGTH);
+    match ours.and_then(|(id, label)| Some((EntryId::parse(id)?, label))) {
+        Some((id, label)) => (Some(id), label.to_owned()),
+        None => (None, text.into_owned()),
+    }
 }
 
 /// An entry as its node's name tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
-    /// The name of the node, by which all but its owner know the entry: ids are unique in one session only.
+    /// The name of the node, by which all but its owner know the entry.
     pub(crate) name: EntryId,
-    pub(crate) id: EntryId,
     pub(crate) kind: EntryKind,
     sequence: i32,
 }
@@ -38,18 +55,36 @@ impl Node {
     }
 }
 
-/// The entries among these children of a lock's node, sorted by the numbers that stand in their names.
-pub(crate) fn nodes(family: Family, children: &[String]) -> Vec<Node> {
-    let mut nodes: Vec<Node> = children.iter().filter_map(|name| parse(family, name)).collect();
-    nodes.sort_by(|a, b| a.order().cmp(&b.order()));
-    nodes
+/// The entries of a lock at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Sorted by the numbers that stand in their names.
+    pub(crate) nodes: Vec<Node>,
+    /// The id of the directory's creation. When it is removed and made again, names are used again as well.
+    pub(crate) since: i64,
 }
 
-/// The one of the sorted nodes that has this name.
-pub(crate) fn named<'n>(nodes: &'n [Node], family: Family, name: &str) -> Option<&'n Node> {
-    let wanted = parse(family, name)?;
-    let position = nodes.binary_search_by(|node| node.order().cmp(&wanted.order())).ok()?;
-    nodes.get(position)
+impl Listing {
+    /// The entries among these children of a lock's node.
+    pub(crate) fn new(family: Family, children: &[String], since: i64) -> Self {
+        let mut nodes: Vec<Node> = children.iter().filter_map(|name| parse(family, name)).collect();
+        nodes.sort_unstable_by(|a, b| a.order().cmp(&b.order()));
+        Self { nodes, since }
+    }
+
+    /// The node of this name.
+    pub(crate) fn named(&self, family: Family, name: &EntryId) -> Option<&Node> {
+        let wanted = parse(family, name.as_str())?;
+        let position = self.nodes.binary_search_by(|node| node.order().cmp(&wanted.order())).ok()?;
+        self.nodes.get(position)
+    }
+}
+
+/// The name that an exclusive entry has if it was made directly before the entry in the node `own`. Nothing can stand
+/// between the two.
+pub(crate) fn exclusive_before(family: Family, own: &EntryId) -> Option<EntryId> {
+    let sequence = parse(family, own.as_str())?.sequence.wrapping_sub(1);
+    Some(EntryId::from(&*format!("{}{sequence:010}", prefix(EntryKind::Exclusive))))
 }
 
 /// Those of the sorted nodes that stand ahead of this one, first in the queue first.
@@ -63,6 +98,16 @@ pub(crate) fn ahead<'n>(nodes: &'n [Node], own: &Node) -> impl DoubleEndedIterat
     let (before_the_turn, after_it) =
         if from <= to { (&nodes[from..to], &nodes[..0]) } else { (&nodes[from..], &nodes[..to]) };
     before_the_turn.iter().chain(after_it)
+}
+
+/// The sorted nodes, first in the queue first, for whoever has no entry among them: the queue begins behind the widest gap
+/// between their numbers.
+pub(crate) fn from_head(nodes: &[Node]) -> Vec<Node> {
+    let before = |position: usize| &nodes[position.checked_sub(1).unwrap_or(nodes.len() - 1)];
+    let gap =
+        |position: &usize| nodes[*position].sequence.wrapping_sub(before(*position).sequence).cast_unsigned();
+    let head = (0..nodes.len()).max_by_key(gap).unwrap_or_default();
+    nodes[head..].iter().chain(&nodes[..head]).cloned().collect()
 }
 
 /// Entries of the gem `zk` do not say how many permits there are: they take the limit of ours.
@@ -84,18 +129,12 @@ pub(crate) fn is_stray(stat: &Stat) -> bool {
 }
 
 fn parse(family: Family, name: &str) -> Option<Node> {
-    let (id, kind, sequence) = ours(name).or_else(|| of_the_gem(name))?;
-    (kind.family() == family).then_some(Node { name: EntryId::from(name), id, kind, sequence })
+    let (kind, sequence) = plain(name).or_else(|| with_limit_or_text(name))?;
+    (kind.family() == family).then(|| Node { name: EntryId::from(name), kind, sequence })
 }
 
-fn ours(name: &str) -> Option<(EntryId, EntryKind, i32)> {
-    let (kind, rest) = EntryKind::split(name)?;
-    let (id, digits) = rest.split_once('-')?;
-    Some((EntryId::parse(id)?, kind, sequence(digits)?))
-}
-
-/// The Ruby gem `zk` appends the sequence directly, and has no id: the name is unique while the node lives.
-fn of_the_gem(name: &str) -> Option<(EntryId, EntryKind, i32)> {
+/// Our locks, and all entries of the Ruby gem `zk`, whose semaphores do not tell their limit.
+fn plain(name: &str) -> Option<(EntryKind, i32)> {
     let (kind, digits) = if let Some(digits) = name.strip_prefix("ex") {
         (EntryKind::Exclusive, digits)
     } else if let Some(digits) = name.strip_prefix("sh") {
@@ -103,7 +142,18 @@ fn of_the_gem(name: &str) -> Option<(EntryId, EntryKind, i32)> {
     } else {
         (EntryKind::Permits { permits: 1, limit: UNBOUNDED }, name.strip_prefix("sem")?)
     };
-    Some((EntryId::from(name), kind, sequence(digits)?))
+    Some((kind, sequence(digits)?))
+}
+
+/// Our semaphores; and anything with a text of letters and digits ahead of the number, which leaves no doubt.
+fn with_limit_or_text(name: &str) -> Option<(EntryKind, i32)> {
+    let (kind, rest) = EntryKind::split(name)?;
+    let digits = match rest.split_once('-') {
+        Some((text, digits)) if EntryId::parse(text).is_some() => digits,
+        _ if kind.family() == Family::Semaphore => rest,
+        _ => return None,
+    };
+    Some((kind, sequence(digits)?))
 }
 
 /// A sequence number, written in the one way in which ZooKeeper writes it: `%010d`.
@@ -115,8 +165,8 @@ fn sequence(text: &str) -> Option<i32> {
 }
 
 /// Entries as the rule wants them, for the owner of the node `own`, which goes by its id.
-pub(crate) fn queued(node: &Node, own: &Node) -> QueuedEntry {
-    let id = if node.name == own.name { &node.id } else { &node.name };
+pub(crate) fn queued(node: &Node, own: &Node, id: &EntryId) -> QueuedEntry {
+    let id = if node.name == own.name { id } else { &node.name };
     QueuedEntry { id: id.clone(), kind: node.kind }
 }
 
@@ -127,15 +177,15 @@ mod tests {
 
     use super::*;
 
-    fn parsed(family: Family, children: &[&str]) -> Vec<Node> {
-        nodes(family, &children.iter().map(|child| child.to_string()).collect::<Vec<_>>())
+    fn listing(family: Family, children: &[&str]) -> Listing {
+        Listing::new(family, &children.iter().map(|child| child.to_string()).collect::<Vec<_>>(), 1)
     }
 
     /// Those ahead of the child `own`.
     fn ahead_of(own: &str, children: &[&str]) -> Vec<String> {
-        let nodes = parsed(Family::Lock, children);
-        let own = named(&nodes, Family::Lock, own).unwrap();
-        ahead(&nodes, own).map(|node| node.name.to_string()).collect()
+        let listing = listing(Family::Lock, children);
+        let own = listing.named(Family::Lock, &EntryId::from(own)).unwrap();
+        ahead(&listing.nodes, own).map(|node| node.name.to_string()).collect()
     }
 
     #[track_caller]
@@ -145,6 +195,8 @@ mod tests {
         for (position, own) in queue.iter().enumerate() {
             assert_eq!(ahead_of(own, &children), queue[..position]);
         }
+        let all = from_head(&listing(Family::Lock, &children).nodes);
+        assert_eq!(all.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), queue);
     }
 
     #[test]
@@ -157,6 +209,8 @@ mod tests {
 
     #[test]
     fn order_goes_by_sequence_alone() {
+        assert_order(&[]);
+        assert_order(&["ex0000000007"]);
         assert_order(&["ex-zzz-0000000001", "ex-b-0000000002", "sh-a-0000000003", "ex0000000004"]);
     }
 
@@ -193,6 +247,8 @@ mod tests {
             "ex-a--0000000001",
             "ex-a--00000001",
             "ex--0000000001",
+            "ex-0000000001",
+            "ex-9999999999",
             "ex-a b-0000000001",
             "ex-a-b-0000000001",
             "ex1",
@@ -211,7 +267,7 @@ mod tests {
             "EX-a-0000000001",
             "_c_00000000-0000-0000-0000-000000000000-lock-0000000001",
         ] {
-            assert_eq!(parsed(Family::Lock, &[child]), [], "{child}");
+            assert_eq!(listing(Family::Lock, &[child]).nodes, [], "{child}");
         }
         for child in [
             "sem",
@@ -223,20 +279,50 @@ mod tests {
             "sem-4-3-a-0000000001",
             "sem-01-3-a-0000000001",
             "sem--1-3-a-0000000001",
+            "sem-1-3-2147483648",
+            "sem-1-3--0000000001",
+            "sem-4-3-0000000001",
             "sem-1-4294967296-a-0000000001",
             "seméa0000000001",
             "ex-a-0000000001",
             "ex0000000001",
         ] {
-            assert_eq!(parsed(Family::Semaphore, &[child]), [], "{child}");
+            assert_eq!(listing(Family::Semaphore, &[child]).nodes, [], "{child}");
         }
     }
 
     #[test]
     fn an_id_is_ours_on_our_node_only() {
-        let nodes = parsed(Family::Lock, &["ex-a-0000000001", "ex-a-0000000002"]);
-        let seen = nodes.iter().map(|node| queued(node, &nodes[1]).id);
-        assert_eq!(seen.collect::<Vec<_>>(), ["ex-a-0000000001", "a"].map(EntryId::from));
+        let (nodes, id) = (listing(Family::Lock, &["ex0000000001", "ex0000000002"]).nodes, EntryId::random());
+        let seen = nodes.iter().map(|node| queued(node, &nodes[1], &id).id);
+        assert_eq!(seen.collect::<Vec<_>>(), [EntryId::from("ex0000000001"), id.clone()]);
+    }
+
+    #[test]
+    fn nothing_stands_between_an_entry_and_the_one_before() {
+        for (own, before) in [
+            ("ex0000000001", "ex0000000000"),
+            ("sh0000000000", "ex-000000001"),
+            ("ex-2147483648", "ex2147483647"),
+            ("ex-1000000000", "ex-1000000001"),
+        ] {
+            let name = exclusive_before(Family::Lock, &EntryId::from(own));
+            assert_eq!(name, Some(EntryId::from(before)));
+            assert_eq!(ahead_of(own, &[before, own]), [before]);
+        }
+    }
+
+    #[test]
+    fn data_has_the_id_where_it_is_ours() {
+        let id = EntryId::random();
+        for label in ["", " ", "a b", "é\0"] {
+            let entry = Entry { id: id.clone(), kind: EntryKind::Exclusive, label: label.to_owned() };
+            assert_eq!(read_data(data(&entry).as_bytes()), (Some(id.clone()), label.to_owned()));
+        }
+        for foreign in ["", "10.0.0.1", "no id", &"x".repeat(22), &format!("{}é ", "x".repeat(20))] {
+            assert_eq!(read_data(foreign.as_bytes()), (None, foreign.to_owned()));
+        }
+        assert_eq!(read_data(b"\xff \xfe"), (None, "\u{fffd} \u{fffd}".to_owned()));
     }
 
     fn kind() -> impl Strategy<Value = EntryKind> {
@@ -248,11 +334,10 @@ mod tests {
     proptest! {
         #[test]
         fn what_we_write_we_read(kind in kind(), sequence: i32) {
-            let entry = Entry { id: EntryId::random(), kind, label: String::new() };
-            let name = format!("{}{sequence:010}", prefix(&entry));
+            let name = format!("{}{sequence:010}", prefix(kind));
             let node = parse(kind.family(), &name);
             let name = EntryId::from(&*name);
-            prop_assert_eq!(node, Some(Node { name, id: entry.id, kind, sequence }));
+            prop_assert_eq!(node, Some(Node { name, kind, sequence }));
         }
 
         #[test]
@@ -264,13 +349,13 @@ mod tests {
 
         #[test]
         fn any_text_is_read_without_panic(texts: Vec<String>, family: bool) {
-            nodes(if family { Family::Lock } else { Family::Semaphore }, &texts);
+            Listing::new(if family { Family::Lock } else { Family::Semaphore }, &texts, 1);
         }
 
         #[test]
         fn anything_like_an_entry_is_read_without_panic(texts in prop::collection::vec("(ex|sh|sem)[-0-9é]{0,24}", 0..9)) {
-            nodes(Family::Lock, &texts);
-            nodes(Family::Semaphore, &texts);
+            Listing::new(Family::Lock, &texts, 1);
+            Listing::new(Family::Semaphore, &texts, 1);
         }
 
         #[test]
@@ -280,13 +365,13 @@ mod tests {
                 .into_iter()
                 .map(|gap| {
                     sequence = sequence.wrapping_add(gap);
-                    format!("ex-{}-{sequence:010}", EntryId::random())
+                    format!("ex{sequence:010}")
                 })
                 .collect();
             for (position, own) in created.iter().enumerate() {
-                let nodes = nodes(Family::Lock, &created);
-                let own = named(&nodes, Family::Lock, own).unwrap();
-                let read: Vec<&str> = ahead(&nodes, own).map(|node| node.name.as_str()).collect();
+                let listing = Listing::new(Family::Lock, &created, 1);
+                let own = listing.named(Family::Lock, &EntryId::from(&**own)).unwrap();
+                let read: Vec<&str> = ahead(&listing.nodes, own).map(|node| node.name.as_str()).collect();
                 prop_assert_eq!(read, created[..position].iter().collect::<Vec<_>>());
             }
         }

@@ -2,33 +2,34 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
 use lockcore::{EntryId, FencingToken, LockKey, Result};
 
-use crate::layout::Node;
-
-/// A lock's entries, sorted by the numbers in their names.
-pub(crate) type Queue = Arc<Vec<Node>>;
-
-/// One request for a queue, and all who wait for the answer.
-type Listing = Shared<BoxFuture<'static, Result<Queue>>>;
+use crate::layout::{Listing, exclusive_before};
+use crate::rounds::{Round, Rounds};
+use crate::watches::Watch;
 
 /// Where an entry of ours stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     /// The name of its node.
-    pub(crate) node: String,
+    pub(crate) node: EntryId,
     pub(crate) token: FencingToken,
+}
+
+impl Place {
+    /// Whether its node was created with this id, and is not another one of the same name.
+    pub(crate) fn is_of(&self, czxid: i64) -> bool {
+        u64::try_from(czxid) == Ok(self.token.get())
+    }
 }
 
 /// What is known of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// This session has not tried to make it, or removed it for good.
+    /// This session has not tried to make it, or it is gone for good.
     Nothing,
     /// This session tried to make it and did not hear how that ended.
     Tried,
@@ -36,26 +37,59 @@ pub(crate) enum Known {
     At(Place),
 }
 
+/// What has to happen before an entry holds. Those ahead can only leave.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Outlook {
+    /// That is seen when the queue is looked at the next time.
+    #[default]
+    Open,
+    /// The entry in this node leaves.
+    Next(EntryId),
+    /// Nothing: it holds, as long as it is there.
+    Holds,
+}
+
+/// The entries of this session that were found on the server, by their ids.
+pub(crate) type Found = Arc<HashMap<EntryId, Place>>;
+
 #[derive(Debug)]
 pub(crate) struct Places {
-    /// None when the session is closed: a listing that nobody completes would keep the connection.
+    /// None when the session is closed: a request that nobody completes would keep the connection.
     locks: Mutex<Option<HashMap<LockKey, Lock>>>,
+    /// Locks on which more than one was ahead of the last exclusive entry of ours.
+    crowded: Mutex<HashSet<LockKey>>,
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Self { locks: Mutex::new(Some(HashMap::new())) }
+        Self { locks: Mutex::new(Some(HashMap::new())), crowded: Mutex::default() }
     }
 }
 
 #[derive(Debug, Default)]
 struct Lock {
-    own: HashMap<EntryId, Known>,
-    /// Nodes that look like entries and are none. One that was found ahead of an entry of ours stays that: what the
-    /// server makes later stands behind.
-    strays: Arc<HashSet<String>>,
-    last: Option<(Arc<AtomicBool>, Listing)>,
+    own: HashMap<EntryId, Own>,
+    /// Nodes that look like entries and are none, with the ids of their creation. One that was found ahead of an entry of
+    /// ours stays that: what the server makes later stands behind.
+    strays: HashMap<EntryId, i64>,
+    /// The last entry of ours that was seen to hold.
+    holder: Option<Place>,
+    listings: Rounds<Arc<Listing>>,
+    searches: Rounds<Found>,
 }
+
+#[derive(Debug)]
+struct Own {
+    known: Known,
+    outlook: Outlook,
+    /// Whether a request to remove it may have been sent.
+    leaving: bool,
+    /// Keeps the watch that was set when it was made, until it is waited for.
+    watch: Option<Watch>,
+}
+
+/// How many locks are known to be crowded at most.
+const CROWDED: usize = 1024;
 
 impl Places {
     fn lock(&self) -> MutexGuard<'_, Option<HashMap<LockKey, Lock>>> {
@@ -68,21 +102,26 @@ impl Places {
         self.lock().as_mut()?.get_mut(lock).map(f)
     }
 
+    /// What `f` says of an entry of ours.
+    fn with_own<T>(&self, lock: &LockKey, id: &EntryId, f: impl FnOnce(&mut Own) -> T) -> Option<T> {
+        self.with(lock, |lock| lock.own.get_mut(id).map(f)).flatten()
+    }
+
     pub(crate) fn known(&self, lock: &LockKey, id: &EntryId) -> Known {
-        let known = self.with(lock, |lock| lock.own.get(id).cloned()).flatten();
-        known.unwrap_or(Known::Nothing)
+        self.with_own(lock, id, |own| own.known.clone()).unwrap_or(Known::Nothing)
     }
 
     /// A request to make the entry is about to be sent.
     pub(crate) fn trying(&self, lock: &LockKey, id: &EntryId) {
+        let own = Own { known: Known::Tried, outlook: Outlook::Open, leaving: false, watch: None };
         if let Some(locks) = &mut *self.lock() {
-            locks.entry(lock.clone()).or_default().own.insert(id.clone(), Known::Tried);
+            locks.entry(lock.clone()).or_default().own.insert(id.clone(), own);
         }
     }
 
     /// The entry is here.
     pub(crate) fn found(&self, lock: &LockKey, id: &EntryId, place: Place) {
-        self.with(lock, |lock| lock.own.get_mut(id).map(|known| *known = Known::At(place)));
+        self.with_own(lock, id, |own| own.known = Known::At(place));
     }
 
     /// The entry is gone, or was never made.
@@ -97,14 +136,82 @@ impl Places {
         }
     }
 
+    /// The ids of our entries, by the names of their nodes.
+    pub(crate) fn own(&self, lock: &LockKey) -> HashMap<EntryId, EntryId> {
+        let own = self.with(lock, |lock| {
+            let places = lock.own.iter().filter_map(|(id, own)| match &own.known {
+                Known::At(place) => Some((place.node.clone(), id.clone())),
+                Known::Nothing | Known::Tried => None,
+            });
+            places.collect()
+        });
+        own.unwrap_or_default()
+    }
+
+    pub(crate) fn outlook(&self, lock: &LockKey, id: &EntryId) -> Outlook {
+        self.with_own(lock, id, |own| own.outlook.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn expect(&self, lock: &LockKey, id: &EntryId, outlook: Outlook) {
+        self.with(lock, |lock| lock.expect(id, outlook));
+    }
+
+    /// The entry in the node `gone`, for which our entry waited, is there no more; `czxid` if it was seen there.
+    pub(crate) fn advance(&self, lock: &LockKey, id: &EntryId, gone: &EntryId, czxid: Option<i64>) {
+        let family = lock.family;
+        self.with(lock, |lock| {
+            let Some(Own { known: Known::At(place), outlook, .. }) = lock.own.get(id) else { return };
+            // It had nobody ahead when it held, and nobody stands between it and ours.
+            let followed = || {
+                let held = |czxid| lock.holder.as_ref().is_some_and(|holder| holder.is_of(czxid));
+                czxid.is_some_and(held) && exclusive_before(family, &place.node).as_ref() == Some(gone)
+            };
+            if matches!(outlook, Outlook::Next(next) if next == gone) || followed() {
+                lock.expect(id, Outlook::Holds);
+            }
+        });
+    }
+
+    /// The entry is about to be removed; says whether that was so before.
+    pub(crate) fn leaving(&self, lock: &LockKey, id: &EntryId) -> bool {
+        self.with_own(lock, id, |own| std::mem::replace(&mut own.leaving, true)).unwrap_or_default()
+    }
+
+    /// Keeps a watch for this entry, or lets the last one go.
+    pub(crate) fn keep(&self, lock: &LockKey, id: &EntryId, watch: Option<Watch>) {
+        // What is let go may be the last of its kind, and ends outside of the table.
+        let _previous = self.with_own(lock, id, |own| std::mem::replace(&mut own.watch, watch));
+    }
+
     /// A node that looks like an entry is none.
-    pub(crate) fn stray(&self, lock: &LockKey, name: String) {
-        self.with(lock, |lock| Arc::make_mut(&mut lock.strays).insert(name));
+    pub(crate) fn stray(&self, lock: &LockKey, name: EntryId, czxid: i64) {
+        self.with(lock, |lock| lock.strays.insert(name, czxid));
     }
 
     /// Which nodes look like entries and are none, as far as one of our entries met them.
-    pub(crate) fn strays(&self, lock: &LockKey) -> Arc<HashSet<String>> {
+    pub(crate) fn strays(&self, lock: &LockKey) -> HashMap<EntryId, i64> {
         self.with(lock, |lock| lock.strays.clone()).unwrap_or_default()
+    }
+
+    /// Whether more than one was ahead of the last exclusive entry of ours.
+    pub(crate) fn is_crowded(&self, lock: &LockKey) -> bool {
+        self.crowded().contains(lock)
+    }
+
+    pub(crate) fn crowd(&self, lock: &LockKey, crowded: bool) {
+        let mut locks = self.crowded();
+        if locks.len() == CROWDED {
+            locks.clear();
+        }
+        if crowded {
+            locks.insert(lock.clone());
+        } else {
+            locks.remove(lock);
+        }
+    }
+
+    fn crowded(&self) -> MutexGuard<'_, HashSet<LockKey>> {
+        self.crowded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The session is closed.
@@ -112,38 +219,39 @@ impl Places {
         self.lock().take();
     }
 
-    /// The queue, by a request that is sent after this call: by `list`, or by one that others wait for already. A
-    /// thousand waiters that come at once would otherwise read a thousand lists of a thousand names.
+    /// The queue, by a request that is sent after this call.
     pub(crate) fn listing(
         &self,
         lock: &LockKey,
-        list: impl Future<Output = Result<Queue>> + Send + 'static,
-    ) -> Listing {
+        list: impl Future<Output = Result<Arc<Listing>>> + Send + 'static,
+    ) -> Round<Arc<Listing>> {
         let list = list.boxed();
-        let mut locks = self.lock();
-        match locks.as_mut().and_then(|locks| locks.get_mut(lock)) {
-            Some(lock) => lock.join(list),
+        match self.lock().as_mut().and_then(|locks| locks.get_mut(lock)) {
+            Some(lock) => lock.listings.join(list),
             None => list.shared(),
+        }
+    }
+
+    /// Our entries in a queue, by requests that are sent after this call.
+    pub(crate) fn search(
+        &self,
+        lock: &LockKey,
+        search: impl Future<Output = Result<Found>> + Send + 'static,
+    ) -> Round<Found> {
+        let search = search.boxed();
+        match self.lock().as_mut().and_then(|locks| locks.get_mut(lock)) {
+            Some(lock) => lock.searches.join(search),
+            None => search.shared(),
         }
     }
 }
 
 impl Lock {
-    fn join(&mut self, list: BoxFuture<'static, Result<Queue>>) -> Listing {
-        if let Some((_, listing)) = self.last.as_ref().filter(|(sent, _)| !sent.load(Ordering::SeqCst)) {
-            return listing.clone();
+    fn expect(&mut self, id: &EntryId, outlook: Outlook) {
+        let Some(own) = self.own.get_mut(id) else { return };
+        if let (Known::At(place), Outlook::Holds) = (&own.known, &outlook) {
+            self.holder = Some(place.clone());
         }
-        let (previous, sent) = (self.last.take(), Arc::new(AtomicBool::new(false)));
-        let sending = sent.clone();
-        let listing = async move {
-            if let Some((_, previous)) = previous {
-                let _ = previous.await;
-            }
-            sending.store(true, Ordering::SeqCst);
-            list.await
-        };
-        let listing = listing.boxed().shared();
-        self.last = Some((sent, listing.clone()));
-        listing
+        own.outlook = outlook;
     }
 }

@@ -1,48 +1,42 @@
 //! The queue operations of one session.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
-use futures::future::{Either, TryFutureExt, try_join};
+use futures::future::TryFutureExt;
 use futures::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 use lockcore::queue::{Standing, standing};
 use lockcore::session::{Lease, Loss};
 use lockcore::{
-    Effect, Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, Family, FencingToken, LockKey,
-    LockName, QueueSession, QueuedEntry, Removed, Result, Revision, Snapshot,
+    Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, Family, FencingToken, LockKey, LockName,
+    QueueSession, Removed, Result, Revision, Snapshot,
 };
-use zookeeper_client::{Acls, CreateMode, Error as ClientError, Stat};
+use zookeeper_client::{Acls, Error as ClientError, Stat};
 
 use crate::connection::Connection;
 use crate::keeper::Link;
-use crate::layout::{
-    Node, adopt_limit, ahead, family_path, is_stray, lock_path, named, nodes, prefix, queued,
-};
+use crate::layout::{Listing, ahead, family_path, lock_path, queued};
 use crate::options::ZooKeeperOptions;
-use crate::places::{Known, Place, Places, Queue};
+use crate::places::{Known, Outlook, Place, Places};
 use crate::watches::{Seen, Watches};
 
 /// A session with ZooKeeper.
 #[derive(Debug)]
 pub(crate) struct ZooKeeperSession {
-    link: Link,
+    pub(crate) link: Link,
     servers: String,
-    root: String,
-    acls: Acls<'static>,
-    ancestor_acls: Acls<'static>,
+    pub(crate) root: String,
+    pub(crate) acls: Acls<'static>,
+    pub(crate) ancestor_acls: Acls<'static>,
     /// Whether the server knows nodes that vanish when they are empty.
-    containers: AtomicBool,
-    watches: Watches,
-    places: Places,
+    pub(crate) containers: AtomicBool,
+    pub(crate) watches: Watches,
+    pub(crate) places: Places,
 }
 
 /// How many requests of one operation are under way at once.
-const AT_ONCE: usize = 64;
-
-/// How often to make a directory that others remove at once.
-const ATTEMPTS: usize = 16;
+pub(crate) const AT_ONCE: usize = 64;
 
 impl ZooKeeperSession {
     pub(crate) async fn open(options: &ZooKeeperOptions) -> Result<Self> {
@@ -69,160 +63,60 @@ impl ZooKeeperSession {
         }
     }
 
-    fn path(&self, lock: &LockKey, node: &str) -> String {
+    pub(crate) fn path(&self, lock: &LockKey, node: &EntryId) -> String {
         format!("{}/{node}", lock_path(&self.root, lock))
     }
 
     /// The queue, as it is after all requests that have been sent before this call. Polled once, it is sent.
-    async fn queue(&self, lock: &LockKey) -> Result<Queue> {
+    pub(crate) async fn queue(&self, lock: &LockKey) -> Result<Arc<Listing>> {
         let (link, directory, family) = (self.link.clone(), lock_path(&self.root, lock), lock.family);
         let list = async move {
-            let children = children(&*link.connection().await?, &directory).await?;
-            Ok(Arc::new(nodes(family, &children)))
+            let (children, since) = children(&*link.connection().await?, &directory).await?;
+            Ok(Arc::new(Listing::new(family, &children, since)))
         };
         self.places.listing(lock, list).await
     }
 
-    /// Makes the entry, and the directory for it if that is missing, although others may remove it again.
-    async fn append(&self, lock: &LockKey, entry: &Entry) -> Result<(Place, Queue)> {
-        for _ in 0..ATTEMPTS {
-            let connection = self.link.connection().await?;
-            if let Some(made) = self.create(&connection, lock, entry).await? {
-                return Ok(made);
-            }
-            self.make_directory(&connection, lock).await?;
-        }
-        let directory = lock_path(&self.root, lock);
-        let message = format!("{directory} was removed {ATTEMPTS} times in a row");
-        Err(Error::new(ErrorKind::Backend, message).with_effect(Effect::None).with_retryable(true))
-    }
-
-    /// Makes the entry, and reads the queue in the same go; `None` if there is no directory for it.
-    async fn create(
-        &self,
-        connection: &Connection,
-        lock: &LockKey,
-        entry: &Entry,
-    ) -> Result<Option<(Place, Queue)>> {
-        let (directory, prefix) = (lock_path(&self.root, lock), prefix(entry));
-        let path = format!("{directory}/{prefix}");
-        let options = CreateMode::EphemeralSequential.with_acls(self.acls);
-        self.places.trying(lock, &entry.id);
-        let created = connection.client().create(&path, entry.label.as_bytes(), &options);
-        let created = created.map_ok(|(stat, sequence)| {
-            let node = format!("{prefix}{:010}", sequence.into_i64());
-            let place = token(&stat).map(|token| Place { node, token });
-            place.inspect(|place| self.places.found(lock, &entry.id, place.clone()))
-        });
-        let both = try_join(created.map_err(Either::Left), self.queue(lock).map_err(Either::Right));
-        let source = match both.await {
-            Ok((place, queue)) => return Ok(Some((place?, queue))),
-            Err(Either::Left(source)) => source,
-            Err(Either::Right(failure)) => return Err(failure),
+    /// Where the entry of ours stands whose place this is. Of what comes next, as much is kept as saves a listing.
+    pub(crate) fn standing(&self, lock: &LockKey, id: &EntryId, place: &Place, queue: &Listing) -> Standing {
+        let own = queue.named(lock.family, &place.node).filter(|_| was_there(queue.since, place));
+        let Some(own) = own else {
+            self.places.forget(lock, id);
+            return Standing::Absent;
         };
-        let missing = source == ClientError::NoNode;
-        let failure = connection.error("create an entry in", &directory, source);
-        if failure.effect() == Effect::None {
-            self.places.forget(lock, &entry.id);
-        }
-        if missing { Ok(None) } else { Err(failure) }
-    }
-
-    /// Gets nearer to a directory for the lock's entries; some may be missing still.
-    async fn make_directory(&self, connection: &Connection, lock: &LockKey) -> Result<()> {
-        let containers = self.containers.load(Ordering::Relaxed);
-        let mode = if containers { CreateMode::Container } else { CreateMode::Persistent };
-        let (client, path) = (connection.client(), lock_path(&self.root, lock));
-        match client.create(&path, b"", &mode.with_acls(self.acls)).await {
-            Ok(_) | Err(ClientError::NodeExists) => Ok(()),
-            Err(ClientError::NoNode) => {
-                let ancestors = family_path(&self.root, lock.family);
-                let persistent = CreateMode::Persistent.with_acls(self.ancestor_acls);
-                let made = client.mkdir(&ancestors, &persistent).await;
-                made.map_err(|source| connection.error("create", &ancestors, source))
-            }
-            Err(
-                ClientError::Unimplemented | ClientError::BadArguments(_) | ClientError::MarshallingError,
-            ) if containers => {
-                self.containers.store(false, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(source) => Err(connection.error("create", &path, source)),
-        }
-    }
-
-    /// Where this session's entry is, if an earlier request of unknown outcome made it.
-    ///
-    /// The answer is final. Requests on one connection are executed in order. A request that was written to an
-    /// earlier connection was executed before a majority confirmed this one, or never: when a session comes back, a
-    /// server closes the connection that it had with it, and the leader refuses what other servers still pass on for
-    /// it (SessionMoved). And the server to which we are connected knew all that had been executed by then.
-    async fn find(&self, lock: &LockKey, id: &EntryId) -> Result<Option<Place>> {
-        let queue = self.queue(lock).await?;
-        let connection = self.link.connection().await?;
-        for node in queue.iter().filter(|node| node.id == *id) {
-            match stat(&connection, &self.path(lock, node.name.as_str())).await? {
-                Some(stat) if stat.ephemeral_owner == connection.client().session_id().0 => {
-                    let place = Place { node: node.name.to_string(), token: token(&stat)? };
-                    self.places.found(lock, id, place.clone());
-                    return Ok(Some(place));
-                }
-                _ => {}
-            }
-        }
-        Ok(None)
-    }
-
-    /// Where the entry of ours stands whose place this is.
-    fn standing(&self, lock: &LockKey, queue: &[Node], place: &Place) -> Standing {
-        let Some(own) = named(queue, lock.family, &place.node) else { return Standing::Absent };
         let strays = self.places.strays(lock);
-        let ahead = ahead(queue, own).filter(|node| !strays.contains(node.name.as_str()));
-        let entries = ahead.chain([own]).map(|node| queued(node, own));
-        standing(entries, &queued(own, own).id, Revision::default())
-    }
-
-    /// What is known of the entries, in the order in which the server made them: there may be none of ours from which
-    /// to count.
-    async fn details(&self, lock: &LockKey) -> Result<Vec<(Node, EntryDetails)>> {
-        let (queue, connection) = (self.queue(lock).await?, self.link.connection().await?);
-        let details: Vec<_> = queue.iter().map(|node| self.detail(&connection, lock, node)).collect();
-        let details: Vec<_> = stream::iter(details).buffer_unordered(AT_ONCE).try_collect().await?;
-        let mut details: Vec<_> = details.into_iter().flatten().collect();
-        details.sort_by_key(|(_, entry)| entry.token);
-        adopt_limit(details.iter_mut().map(|(_, entry)| &mut entry.kind));
-        Ok(details)
-    }
-
-    /// What is known of an entry; `None` if it is none, or gone.
-    async fn detail(
-        &self,
-        connection: &Connection,
-        lock: &LockKey,
-        node: &Node,
-    ) -> Result<Option<(Node, EntryDetails)>> {
-        let path = self.path(lock, node.name.as_str());
-        let (data, stat) = match connection.client().get_data(&path).await {
-            Ok((data, stat)) => (data, Some(stat)),
-            // Its owner keeps the label secret.
-            Err(ClientError::NoAuth) => (Vec::new(), stat(connection, &path).await?),
-            Err(ClientError::NoNode) => (Vec::new(), None),
-            Err(source) => return Err(connection.error("read", &path, source)),
+        let is_stray = |name| strays.get(name).is_some_and(|czxid| *czxid > queue.since);
+        let ahead = ahead(&queue.nodes, own).filter(|node| !is_stray(&node.name));
+        let without = |gone: Option<&EntryId>| {
+            let staying = ahead.clone().filter(move |node| Some(&node.name) != gone);
+            standing(staying.chain([own]).map(|node| queued(node, own, id)), id, Revision::default())
         };
-        let Some(stat) = stat.filter(|stat| !is_stray(stat)) else { return Ok(None) };
-        let entry = EntryDetails {
-            id: node.id.clone(),
-            kind: node.kind,
-            token: token(&stat)?,
-            label: String::from_utf8_lossy(&data).into_owned(),
-            since: u64::try_from(stat.ctime).ok().map(|ctime| UNIX_EPOCH + Duration::from_millis(ctime)),
+        let standing = without(None);
+        let outlook = match &standing {
+            Standing::Holds => Outlook::Holds,
+            Standing::Waits { wake, .. } => match &wake[..] {
+                [next] if without(Some(next)) == Standing::Holds => Outlook::Next(next.clone()),
+                _ => Outlook::Open,
+            },
+            Standing::Absent | Standing::LimitMismatch { .. } => Outlook::Open,
         };
-        Ok(Some((node.clone(), entry)))
+        self.places.expect(lock, id, outlook);
+        standing
     }
 
-    /// Whether this is the node of an entry of ours.
-    fn is_own(&self, lock: &LockKey, node: &Node) -> bool {
-        matches!(self.places.known(lock, &node.id), Known::At(place) if place.node == node.name.as_str())
+    /// Whether the entry of ours whose place this is is still there.
+    pub(crate) async fn is_there(&self, lock: &LockKey, place: &Place) -> Result<bool> {
+        let connection = self.link.connection().await?;
+        let stat = stat(&connection, &self.path(lock, &place.node)).await?;
+        Ok(stat.is_some_and(|stat| place.is_of(stat.czxid)))
+    }
+
+    /// The name of an entry's node: others' entries go by it.
+    fn node(&self, lock: &LockKey, id: &EntryId) -> EntryId {
+        match self.places.known(lock, id) {
+            Known::At(place) => place.node,
+            Known::Nothing | Known::Tried => id.clone(),
+        }
     }
 }
 
@@ -238,62 +132,65 @@ impl QueueSession for ZooKeeperSession {
             Known::Tried => self.find(lock, &entry.id).await?,
             Known::At(place) => Some(place),
         };
-        let (place, queue) = match place {
-            Some(place) => (place, self.queue(lock).await?),
-            None => self.append(lock, entry).await?,
-        };
-        let standing = self.standing(lock, &queue, &place);
-        Ok(Enqueued { token: place.token, standing })
+        match place {
+            Some(Place { token, .. }) => Ok(Enqueued { token, standing: self.look(lock, &entry.id).await? }),
+            None => self.append(lock, entry).await,
+        }
     }
 
     async fn list(&self, lock: &LockKey) -> Result<Snapshot> {
-        let entries = self.details(lock).await?.into_iter().map(|(node, entry)| {
-            let id = if self.is_own(lock, &node) { node.id } else { node.name };
-            QueuedEntry { id, kind: entry.kind }
-        });
-        let entries = entries.collect();
+        let entries = self.entries(lock).await?;
         Ok(Snapshot { entries, revision: Revision::default() })
     }
 
+    /// Those ahead can only leave: who was seen to hold, or saw the last one leave for whom it waited, holds if it is
+    /// still there. All others read the queue.
     async fn look(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
-        let queue = self.queue(lock).await?;
-        Ok(match self.places.known(lock, id) {
-            Known::At(place) => self.standing(lock, &queue, &place),
-            Known::Nothing | Known::Tried => Standing::Absent,
-        })
+        let Known::At(place) = self.places.known(lock, id) else { return Ok(Standing::Absent) };
+        if self.places.outlook(lock, id) != Outlook::Holds {
+            let queue = self.queue(lock).await?;
+            return Ok(self.standing(lock, id, &place, &queue));
+        }
+        if self.is_there(lock, &place).await? {
+            return Ok(Standing::Holds);
+        }
+        self.places.forget(lock, id);
+        Ok(Standing::Absent)
     }
 
     async fn watch(
         &self,
         lock: &LockKey,
-        _waiter: &EntryId,
+        waiter: &EntryId,
         ids: &[EntryId],
         _since: Revision,
     ) -> Result<Option<Standing>> {
         let watches = ids.iter().map(|id| {
-            // Others' entries go by the names of their nodes.
-            let name = match self.places.known(lock, id) {
-                Known::At(place) => place.node,
-                Known::Nothing | Known::Tried => id.to_string(),
-            };
+            let name = self.node(lock, id);
             let watch = self.watches.watch(&self.link, self.path(lock, &name));
-            watch.map_ok(|seen| (name, seen))
+            watch.fires().map_ok(move |seen| (id, name, seen))
         });
-        if let Some((name, Seen::Stray)) = watches.collect::<FuturesUnordered<_>>().try_next().await? {
-            self.places.stray(lock, name);
+        let mut watches: FuturesUnordered<_> = watches.collect();
+        self.places.keep(lock, waiter, None);
+        match watches.try_next().await? {
+            Some((id, _, Seen::Gone(_))) if id == waiter => {
+                self.places.forget(lock, id);
+                return Ok(Some(Standing::Absent));
+            }
+            Some((_, name, Seen::Gone(czxid))) => self.places.advance(lock, waiter, &name, czxid),
+            Some((_, name, Seen::Stray(czxid))) => {
+                self.places.advance(lock, waiter, &name, None);
+                self.places.stray(lock, name, czxid);
+            }
+            Some((_, _, Seen::Changed)) | None => {}
         }
         Ok(None)
     }
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
-        let place = match self.places.known(lock, id) {
-            Known::Nothing => None,
-            Known::Tried => self.find(lock, id).await?,
-            Known::At(place) => Some(place),
-        };
-        let removed = match place {
-            None => false,
+        let removed = match self.to_remove(lock, id).await? {
             Some(place) => delete(&*self.link.connection().await?, &self.path(lock, &place.node)).await?,
+            None => false,
         };
         self.places.forget(lock, id);
         Ok(if removed { Removed::Now } else { Removed::Absent })
@@ -307,7 +204,7 @@ impl QueueSession for ZooKeeperSession {
         let connection = self.link.connection().await?;
         let mut names = Vec::new();
         for family in [Family::Lock, Family::Semaphore] {
-            let children = children(&connection, &family_path(&self.root, family)).await?;
+            let (children, _) = children(&connection, &family_path(&self.root, family)).await?;
             let decoded = children.into_iter().filter_map(|name| LockName::decode(&name));
             names.extend(decoded.map(|name| LockKey { family, name }));
         }
@@ -346,15 +243,21 @@ impl Drop for ZooKeeperSession {
     }
 }
 
-/// The children of this node; none if it is not there.
-async fn children(connection: &Connection, path: &str) -> Result<Vec<String>> {
-    match connection.client().list_children(path).await {
-        Err(ClientError::NoNode) => Ok(Vec::new()),
-        children => children.map_err(|source| connection.error("list", path, source)),
+/// Whether a directory that was made then is the one in which this place was taken.
+fn was_there(since: i64, place: &Place) -> bool {
+    u64::try_from(since).is_ok_and(|since| since < place.token.get())
+}
+
+/// The children of this node, and the id of its creation; none if it is not there.
+pub(crate) async fn children(connection: &Connection, path: &str) -> Result<(Vec<String>, i64)> {
+    match connection.client().get_children(path).await {
+        Ok((children, stat)) => Ok((children, stat.czxid)),
+        Err(ClientError::NoNode) => Ok((Vec::new(), 0)),
+        Err(source) => Err(connection.error("list", path, source)),
     }
 }
 
-async fn stat(connection: &Connection, path: &str) -> Result<Option<Stat>> {
+pub(crate) async fn stat(connection: &Connection, path: &str) -> Result<Option<Stat>> {
     let stat = connection.client().check_stat(path).await;
     stat.map_err(|source| connection.error("look for", path, source))
 }
@@ -370,7 +273,7 @@ async fn delete(connection: &Connection, path: &str) -> Result<bool> {
 
 /// The zxid of the node's creation: it grows over the whole ensemble, also when the directory, and with it the
 /// count of the sequence, starts anew.
-fn token(stat: &Stat) -> Result<FencingToken> {
+pub(crate) fn token(stat: &Stat) -> Result<FencingToken> {
     match u64::try_from(stat.czxid) {
         Ok(czxid) => Ok(FencingToken::new(czxid)),
         Err(_) => {

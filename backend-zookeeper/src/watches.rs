@@ -6,23 +6,47 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use lockcore::Result;
+use tokio::sync::watch;
 
+use crate::connection::Change;
 use crate::keeper::Link;
 use crate::layout::is_stray;
 
 /// What a watched node turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// It is gone, or has changed.
+    /// It is not there any more; with the id of its creation, if it was seen before.
+    Gone(Option<i64>),
+    /// It has changed, or may be gone.
     Changed,
-    /// It is no entry.
-    Stray,
+    /// It is no entry; with the id of its creation.
+    Stray(i64),
 }
 
 /// A watch, and all who wait for it. The last who drops it removes it.
-pub(crate) type Watch = Shared<Waiting>;
+#[derive(Debug, Clone)]
+pub(crate) struct Watch {
+    fires: Shared<Waiting>,
+    set: watch::Receiver<bool>,
+}
 
 type Waiting = BoxFuture<'static, Result<Seen>>;
+
+impl Watch {
+    /// Waits until it fires.
+    pub(crate) async fn fires(self) -> Result<Seen> {
+        self.fires.await
+    }
+
+    /// Waits until it is set, that is: until the node was seen to be there; or until it has fired already.
+    pub(crate) async fn is_set(&mut self) -> Result<Option<Seen>> {
+        tokio::select! {
+            biased;
+            seen = self.fires.clone() => seen.map(Some),
+            Ok(_) = self.set.wait_for(|set| *set) => Ok(None),
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
@@ -30,40 +54,49 @@ pub(crate) struct Watches {
 }
 
 /// The watches by the paths of their nodes.
-type Table = HashMap<String, WeakShared<Waiting>>;
+type Table = HashMap<String, (WeakShared<Waiting>, watch::Receiver<bool>)>;
 
 impl Watches {
     /// The watch of this node.
     pub(crate) fn watch(&self, link: &Link, path: String) -> Watch {
         let mut table = lock(&self.table);
-        if let Some(watch) = table.get(&path).and_then(WeakShared::upgrade) {
-            return watch;
+        if let Some((weak, set)) = table.get(&path)
+            && let Some(fires) = weak.upgrade()
+        {
+            return Watch { fires, set: set.clone() };
         }
+        let (sender, set) = watch::channel(false);
         let row = Row { table: self.table.clone(), path: path.clone() };
-        let watch = watch(link.clone(), row).boxed().shared();
-        if let Some(weak) = watch.downgrade() {
-            table.insert(path, weak);
+        let fires = wait(link.clone(), row, sender).boxed().shared();
+        if let Some(weak) = fires.downgrade() {
+            table.insert(path, (weak, set.clone()));
         }
-        watch
+        Watch { fires, set }
     }
 }
 
 /// Waits for a change, and sets the watch again whenever a connection has ended.
-async fn watch(link: Link, row: Row) -> Result<Seen> {
+async fn wait(link: Link, row: Row, set: watch::Sender<bool>) -> Result<Seen> {
+    let mut created = None;
     loop {
         let connection = link.connection().await?;
-        let armed = connection.watch(&row.path).await;
-        let armed = armed.map_err(|source| connection.error("watch", &row.path, source))?;
+        let watched = connection.watch(&row.path).await;
+        let watched = watched.map_err(|source| connection.error("watch", &row.path, source))?;
         // Whoever waits does not keep the session alive.
         drop(connection);
-        match armed {
-            None => return Ok(Seen::Changed),
-            Some((stat, _)) if is_stray(&stat) => return Ok(Seen::Stray),
-            Some((_, watcher)) => {
-                if watcher.changed().await {
-                    return Ok(Seen::Changed);
-                }
-            }
+        let Some((stat, watcher)) = watched else { return Ok(Seen::Gone(created)) };
+        if is_stray(&stat) {
+            return Ok(Seen::Stray(stat.czxid));
+        }
+        // The directory may have been removed meanwhile, and what has the name now be another node.
+        if *created.get_or_insert(stat.czxid) != stat.czxid {
+            return Ok(Seen::Gone(created));
+        }
+        set.send_replace(true);
+        match watcher.changed().await {
+            Some(Change::Gone) => return Ok(Seen::Gone(created)),
+            Some(Change::Other) => return Ok(Seen::Changed),
+            None => {}
         }
     }
 }

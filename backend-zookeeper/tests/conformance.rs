@@ -24,8 +24,10 @@ impl Operator for Shell {
         let client = Client::connect(&self.address).await.map_err(failed)?;
         let directory = format!("/conformance/_zklocking/{}", lock.name.encode());
         for node in client.list_children(&directory).await.map_err(failed)? {
-            if node.contains(id.as_str()) {
-                client.delete(&format!("{directory}/{node}"), None).await.map_err(failed)?;
+            let path = format!("{directory}/{node}");
+            let (data, _) = client.get_data(&path).await.map_err(failed)?;
+            if data.starts_with(id.as_str().as_bytes()) {
+                client.delete(&path, None).await.map_err(failed)?;
             }
         }
         Ok(())

@@ -69,7 +69,15 @@ impl Bed {
     }
 
     async fn count(&self, what: &str) -> u32 {
-        let answer = self.server.four_letter("mntr").await.unwrap();
+        // A busy machine may take longer than the patience of one question.
+        let ask = async {
+            loop {
+                if let Ok(answer) = self.server.four_letter("mntr").await {
+                    return answer;
+                }
+            }
+        };
+        let answer = within("the server counts", ask).await;
         let mut lines = answer.lines().filter_map(|line| line.split_once('\t'));
         lines.find(|(name, _)| *name == what).unwrap().1.parse().unwrap()
     }

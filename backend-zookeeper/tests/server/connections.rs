@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backend_zookeeper::{ZooKeeper, ZooKeeperOptions};
+use conformance::proxy::Proxy;
 use futures::FutureExt;
 use lockcore::queue::Standing;
 use lockcore::{Effect, ErrorKind, QueueBackend, Removed, Revision};
@@ -31,7 +32,7 @@ async fn an_entry_whose_reply_was_lost_is_adopted() {
     assert!(matches!(enqueue(&behind, &lock, &exclusive()).await.standing, Standing::Waits { .. }));
     let enqueued = enqueue(&session, &lock, &entry).await;
     assert_eq!(enqueued.standing, Standing::Holds);
-    assert_eq!(enqueued.token, bed.token(&format!("/_zklocking/a/ex-{}-0000000000", entry.id)).await);
+    assert_eq!(enqueued.token, bed.token("/_zklocking/a/ex0000000000").await);
     assert_eq!(bed.children("/_zklocking/a").await.len(), 2);
     assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
 }
@@ -72,7 +73,7 @@ async fn an_entry_of_another_session_is_not_adopted() {
     let ours = enqueue(&session, &lock, &entry).await;
     proxy.deliver();
     let Standing::Waits { wake, seen } = ours.standing else { panic!("{ours:?}") };
-    let own = format!("ex-{}-0000000001", entry.id);
+    let own = "ex0000000001";
     assert_eq!(ours.token, bed.token(&format!("/_zklocking/a/{own}")).await);
     let watch = session.watch(&lock, &entry.id, &wake, seen);
     let release = async {
@@ -82,6 +83,39 @@ async fn an_entry_of_another_session_is_not_adopted() {
     within("the watch fires", async { tokio::join!(watch, release).0.unwrap() }).await;
     assert_eq!(session.look(&lock, &entry.id).await.unwrap(), Standing::Holds);
     assert_eq!(bed.children("/_zklocking/a").await, [own]);
+}
+
+/// Otherwise the second of two requests waits for the answer to the first.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn small_requests_are_sent_at_once_and_the_sockets_of_others_are_left_alone() {
+    let bed = Bed::new().await;
+    let proxy = bed.proxy().await;
+    let theirs = std::net::TcpStream::connect(proxy.address()).unwrap();
+    let session = through(&proxy).await;
+    assert_eq!(sockets_that_send_at_once(&proxy), [false, true]);
+    drop(theirs);
+    proxy.cut();
+    doubts(&session).await;
+    proxy.heal();
+    lives(&session).await;
+    assert_eq!(sockets_that_send_at_once(&proxy), [true]);
+}
+
+/// Which of the sockets that are connected to the proxy do not wait for more to send.
+#[cfg(target_os = "linux")]
+fn sockets_that_send_at_once(proxy: &Proxy) -> Vec<bool> {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+    let process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    let numbers = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let numbers = numbers.filter_map(|descriptor| descriptor.file_name().to_str()?.parse().ok());
+    let descriptors =
+        numbers.filter_map(|number| pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).ok());
+    let sockets = descriptors.map(std::net::TcpStream::from);
+    let connected = sockets.filter(|socket| socket.peer_addr().is_ok_and(|peer| peer == proxy.address()));
+    let mut found: Vec<bool> = connected.map(|socket| socket.nodelay().unwrap()).collect();
+    found.sort();
+    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
