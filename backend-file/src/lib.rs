@@ -37,13 +37,15 @@
 //!   they are [trusted](FileOptions::with_trust_filesystem).
 //! * On Linux a waiter is woken by inotify. Where that cannot be had it looks again some twenty times a second.
 
-#[cfg_attr(target_os = "linux", path = "alarm.rs")]
-#[cfg_attr(not(target_os = "linux"), path = "alarm_unavailable.rs")]
-mod alarm;
+mod ahead;
 mod backend;
+#[cfg_attr(target_os = "linux", path = "bell.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "bell_unavailable.rs")]
+mod bell;
 mod counter;
 mod directory;
 mod error;
+mod fifo;
 mod filesystem;
 mod layout;
 mod options;

@@ -4,7 +4,6 @@ use lockcore::{EntryKind, Family, LockName};
 
 use super::*;
 use crate::counter::Counter;
-use crate::layout::Node;
 use crate::options::FileOptions;
 
 fn session(root: &tempfile::TempDir) -> FileSession {
@@ -20,13 +19,19 @@ async fn enqueue(session: &FileSession) -> (EntryId, Standing) {
     (entry.id.clone(), session.enqueue(&key(), &entry).await.unwrap().standing)
 }
 
+/// How many there are in the directory of the lock, but for the counter.
+fn files(root: &tempfile::TempDir) -> usize {
+    std::fs::read_dir(root.path().join("locks/x")).unwrap().count() - 1
+}
+
 /// Whether a watch on another session's entry returns when that leaves, and not before.
 async fn wakes(waiter: FileSession, root: &tempfile::TempDir) {
     let holder = session(root);
     let (held, _) = enqueue(&holder).await;
-    assert!(matches!(enqueue(&waiter).await.1, Standing::Waits { .. }));
+    let (waiting, standing) = enqueue(&waiter).await;
+    assert!(matches!(standing, Standing::Waits { .. }));
     let (lock, ids) = (key(), [held.clone()]);
-    let mut watch = std::pin::pin!(waiter.watch(&lock, &ids[0], &ids, Revision::default()));
+    let mut watch = std::pin::pin!(waiter.watch(&lock, &waiting, &ids, Revision::default()));
     let early = tokio::time::timeout(2 * RECHECK, &mut watch).await;
     assert!(early.is_err(), "woken while the entry is there");
     assert_eq!(holder.remove(&key(), &held).await.unwrap(), Removed::Now);
@@ -37,15 +42,6 @@ async fn wakes(waiter: FileSession, root: &tempfile::TempDir) {
 async fn a_departure_wakes() {
     let root = tempfile::tempdir().unwrap();
     wakes(session(&root), &root).await;
-}
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn a_departure_wakes_where_the_system_gives_no_alarm() {
-    let root = tempfile::tempdir().unwrap();
-    let mut waiter = session(&root);
-    waiter.alarms = Alarms::refused();
-    wakes(waiter, &root).await;
 }
 
 #[tokio::test]
@@ -69,10 +65,10 @@ async fn an_enqueue_dropped_while_another_process_keeps_the_counter_leaves_nothi
     let session = session(&root);
     let (id, _) = enqueue(&session).await;
     session.remove(&key(), &id).await.unwrap();
-    let counter = std::fs::File::open(root.path().join("counter")).unwrap();
+    let counter = std::fs::File::open(root.path().join("locks/x/counter")).unwrap();
     counter.try_lock().unwrap();
 
-    let files = || std::fs::read_dir(session.root.path(&key())).unwrap().count();
+    let files = || files(&root);
     let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
     let lock = key();
     {
@@ -103,11 +99,13 @@ async fn a_ticket_of_a_counter_that_was_replaced_makes_no_entry() {
 
     // As a process that is stopped just before it adds its entry, and goes on when others have taken over.
     let prepared = queue.prepare(&entry).unwrap().unwrap();
-    let counter = Counter::take(&directory).unwrap().unwrap();
-    let node = Node::of(&entry, counter.next(0).unwrap());
+    let counter = Counter::take(queue.directory()).unwrap().unwrap();
     let (other, standing) = enqueue(&session).await;
     assert_eq!(standing, Standing::Holds);
-    assert!(queue.append(prepared, &node, &counter).unwrap().is_none(), "its ticket is the smaller one");
+    assert!(
+        queue.append(prepared, &entry, &counter, &directory).unwrap().is_none(),
+        "the counter is another"
+    );
     assert_eq!(session.look(&key(), &other).await.unwrap(), Standing::Holds);
     assert_eq!(session.list(&key()).await.unwrap().entries.len(), 1);
 }
@@ -169,6 +167,5 @@ async fn a_session_that_is_dropped_takes_its_entries_with_it() {
     assert_eq!(two.list(&key()).await.unwrap().entries.len(), 1);
     drop(one);
     assert_eq!(two.list(&key()).await.unwrap().entries, []);
-    let files = std::fs::read_dir(two.root.path(&key())).unwrap();
-    assert_eq!(files.count(), 0, "no dead file is left either");
+    assert_eq!(files(&root), 0, "no dead file is left either");
 }
