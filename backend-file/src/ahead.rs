@@ -19,8 +19,8 @@ pub(crate) struct Ahead {
     gap: bool,
 }
 
-/// How many entries are remembered, so that their names fit into a page.
-pub(crate) const MOST: usize = 48;
+/// How many entries are remembered, so that their names fit into a page; few in tests, which then have fewer to make.
+const MOST: usize = if cfg!(test) { 4 } else { 48 };
 
 const ALL: &str = "all";
 const SOME: &str = "some";
@@ -125,5 +125,153 @@ impl Ahead {
             }
         }
         nodes.is_sorted_by_key(|node| node.ticket).then_some(Self { nodes, all, gap })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use lockcore::Entry;
+    use lockcore::queue::rule::holders;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A queue, and what each of its entries knows.
+    #[derive(Default)]
+    struct World {
+        living: Vec<Node>,
+        remembered: Ahead,
+        waiting: HashMap<EntryId, (Ahead, Vec<Node>)>,
+        /// How often a directory was read.
+        readings: usize,
+        last: u64,
+    }
+
+    impl World {
+        /// As a queue does it.
+        fn stand(&mut self, own: &Node, mut ahead: Ahead) -> (Standing, Ahead, Vec<Node>) {
+            loop {
+                let Some(standing) = ahead.standing(own) else {
+                    let older = self.living.iter().filter(|node| node.ticket < own.ticket);
+                    ahead = Ahead::all(older.cloned().collect());
+                    self.readings += 1;
+                    continue;
+                };
+                let decisive = ahead.decisive(&standing);
+                let dead: Vec<_> = decisive.iter().filter(|node| !self.living.contains(node)).collect();
+                if dead.is_empty() {
+                    return (standing, ahead, decisive);
+                }
+                dead.into_iter().for_each(|node| ahead.forget(node));
+            }
+        }
+
+        fn wait(&mut self, own: &Node, ahead: Ahead) -> Ahead {
+            let (_, mut ahead, watched) = self.stand(own, ahead);
+            let known = ahead.clone();
+            ahead.reduce(watched.first().map(|oldest| oldest.ticket), own);
+            self.waiting.insert(own.id.clone(), (ahead, watched));
+            known
+        }
+
+        fn arrive(&mut self, kind: EntryKind) {
+            self.last += 1;
+            let own = Node::of(&Entry { id: EntryId::random(), kind, label: String::new() }, self.last);
+            let remembered = self.remembered.clone();
+            let known = self.wait(&own, remembered);
+            let remembered = known.followed_by(own.clone());
+            self.remembered = Ahead::parse(&remembered.text().unwrap()).unwrap();
+            assert_eq!(self.remembered, remembered);
+            self.living.push(own);
+        }
+
+        fn leave(&mut self, index: usize, tells: bool) {
+            let gone = self.living.remove(index % self.living.len());
+            let (left, _) = self.waiting.remove(&gone.id).unwrap();
+            let farewell = left.text().filter(|_| tells).and_then(|text| Ahead::parse(&text));
+            for own in self.living.clone() {
+                let (mut ahead, watched) = self.waiting[&own.id].clone();
+                if watched.contains(&gone) {
+                    match farewell.clone() {
+                        Some(left) => ahead.learn(&gone, left),
+                        None => ahead.forget(&gone),
+                    }
+                    self.wait(&own, ahead);
+                }
+            }
+        }
+
+        /// Whoever watches nobody holds, and nobody else.
+        fn check(&self) {
+            let limit = self.living.first().map_or(0, |node| node.kind.limit());
+            let holders = holders(limit, self.living.iter().map(|node| node.kind.weight()));
+            for (position, node) in self.living.iter().enumerate() {
+                let holds = self.waiting[&node.id].1.is_empty();
+                assert_eq!(holds, position < holders, "{position} of {:?}", self.living);
+            }
+        }
+    }
+
+    fn play(kinds: &[EntryKind], moves: Vec<(bool, usize, bool)>) -> World {
+        let mut world = World::default();
+        for (arrives, number, tells) in moves {
+            if arrives || world.living.is_empty() {
+                world.arrive(kinds[number % kinds.len()]);
+            } else {
+                world.leave(number, tells);
+            }
+            world.check();
+        }
+        world
+    }
+
+    fn moves() -> impl Strategy<Value = Vec<(bool, usize, bool)>> {
+        prop::collection::vec((prop::bool::weighted(0.55), any::<usize>(), prop::bool::weighted(0.8)), 0..120)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_known_is_the_rule_s_own_answer(moves in moves(), shared in 0..8usize) {
+            let kinds = [vec![EntryKind::Exclusive], vec![EntryKind::Shared; shared]].concat();
+            play(&kinds, moves);
+        }
+
+        #[test]
+        fn permits_are_counted(moves in moves(), limit in 1..4u32) {
+            let kinds: Vec<_> = (1..=limit).map(|permits| EntryKind::Permits { permits, limit }).collect();
+            play(&kinds, moves);
+        }
+
+        #[test]
+        fn any_text_is_read_without_panic(text in "(all|some)?( gap)?(\\n(ex|sh)-[a-c]-0000000000000000000[0-9]){0,3}\\n{0,3}") {
+            if let Some(ahead) = Ahead::parse(&text) {
+                prop_assert!(text.starts_with(&ahead.text().unwrap()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_queue_that_is_handed_over_is_not_read() {
+        for (kinds, allowed) in [
+            (vec![EntryKind::Exclusive], 0),
+            // Of a semaphore with more permits than half of what is remembered, it is at times.
+            (vec![EntryKind::Permits { permits: 1, limit: 2 }], 0),
+            // So it is once by each who waits for more shared ones than are remembered.
+            ([vec![EntryKind::Exclusive], vec![EntryKind::Shared; 19]].concat(), 5),
+        ] {
+            let mut world = World { remembered: Ahead::all(Vec::new()), ..World::default() };
+            for round in 0..100 {
+                world.arrive(kinds[round % kinds.len()]);
+            }
+            let readings = world.readings;
+            for round in 0..100 {
+                world.leave(0, true);
+                world.arrive(kinds[round % kinds.len()]);
+                world.check();
+            }
+            assert!(world.readings <= readings + allowed, "{kinds:?}: {}", world.readings - readings);
+        }
     }
 }

@@ -111,6 +111,28 @@ async fn a_killed_process_makes_room() {
 }
 
 #[tokio::test]
+async fn however_many_processes_wait_a_killed_holder_makes_room_for_the_next() {
+    // The system gives a user 128 instances of inotify.
+    const PROCESSES: usize = 140;
+    let (_directory, root) = directory();
+    let lock = lock(&root).await;
+    let (holder, token) = Other::holding(&root).await;
+    let mut next = Other::start(&root);
+    until_queue(&lock, 2).await;
+    let crowd: Vec<_> = (2..PROCESSES).map(|_| Other::start(&root)).collect();
+    until_queue(&lock, PROCESSES).await;
+
+    holder.signal(Signal::KILL);
+    let given: u64 = next.says("holding").await.parse().unwrap();
+    assert!(given > token);
+    let queue = lock.queue().await.unwrap();
+    assert_eq!(queue.len(), PROCESSES - 1);
+    assert!(queue[0].holds && queue[0].token.get() == given, "{:?}", queue[0]);
+    assert!(queue[1..].iter().all(|entry| !entry.holds));
+    drop(crowd);
+}
+
+#[tokio::test]
 async fn a_stopped_process_holds_on() {
     let (_directory, root) = directory();
     let lock = lock(&root).await;

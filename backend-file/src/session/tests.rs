@@ -4,6 +4,7 @@ use lockcore::{EntryKind, Family, LockName};
 
 use super::*;
 use crate::counter::Counter;
+use crate::directory::{Directory, Lock, lock, unlock};
 use crate::options::FileOptions;
 
 fn session(root: &tempfile::TempDir) -> FileSession {
@@ -42,6 +43,55 @@ async fn wakes(waiter: FileSession, root: &tempfile::TempDir) {
 async fn a_departure_wakes() {
     let root = tempfile::tempdir().unwrap();
     wakes(session(&root), &root).await;
+}
+
+/// An entry of somebody else, in a file of this kind.
+fn entry_of_another(root: &tempfile::TempDir, fifo: bool) -> std::fs::File {
+    let (directory, name) = (root.path().join("locks/x"), "ex-a-00000000000000000001");
+    let file = match fifo {
+        true => Directory::open(&directory).unwrap().unwrap().make_fifo(name).unwrap().unwrap(),
+        false => std::fs::File::create_new(directory.join(name)).unwrap(),
+    };
+    assert!(lock(&file, Lock::Exclusive).unwrap());
+    // Which does not know of it.
+    std::fs::remove_file(directory.join("counter")).unwrap();
+    file
+}
+
+/// Whether a waiter is let in by the end of an entry of which nobody tells it.
+async fn is_let_in(fifo: bool, end: impl FnOnce(std::fs::File) -> Option<std::fs::File>) {
+    let root = tempfile::tempdir().unwrap();
+    let waiter = session(&root);
+    let (id, _) = enqueue(&waiter).await;
+    waiter.remove(&key(), &id).await.unwrap();
+    let other = entry_of_another(&root, fifo);
+    let (id, Standing::Waits { wake, .. }) = enqueue(&waiter).await else { panic!("it does not wait") };
+    let lock = key();
+    let mut watch = std::pin::pin!(waiter.watch(&lock, &id, &wake, Revision::default()));
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut watch).await;
+    assert!(early.is_err(), "woken while the entry is there");
+    let kept = end(other);
+    let standing = tokio::time::timeout(Duration::from_secs(60), watch).await.expect("woken in the end");
+    assert_eq!(standing.unwrap(), Some(Standing::Holds));
+    drop(kept);
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_ring_is_looked_at_again() {
+    is_let_in(false, |file| {
+        drop(file);
+        None
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_entry_that_was_given_back_without_a_word_is_looked_at_again() {
+    is_let_in(true, |file| {
+        unlock(&file);
+        Some(file)
+    })
+    .await;
 }
 
 #[tokio::test]
