@@ -1,6 +1,7 @@
 //! One session against another, without the core.
 
 use lockcore::{EntryKind, Family, LockName};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::*;
 use crate::counter::Counter;
@@ -92,6 +93,38 @@ async fn an_entry_that_was_given_back_without_a_word_is_looked_at_again() {
         Some(file)
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_thousand_waiters_none_looks_more_often_than_once_in_a_second() {
+    const SESSIONS: usize = 300;
+    const WAITERS: usize = 1050;
+    const SECONDS: u32 = 4;
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let sessions: Vec<_> = (0..SESSIONS).map(|_| session(&root)).collect();
+    enqueue(&sessions[0]).await;
+    let (lock, polls) = (key(), std::cell::Cell::new(0));
+    let mut watches = FuturesUnordered::new();
+    for number in 0..WAITERS {
+        let waiter = &sessions[number % SESSIONS];
+        let (id, Standing::Waits { wake, .. }) = enqueue(waiter).await else { panic!("it does not wait") };
+        let (lock, polls) = (&lock, &polls);
+        watches.push(async move {
+            let mut watch = waiter.watch(lock, &id, &wake, Revision::default());
+            let counted = std::future::poll_fn(|context| {
+                polls.set(polls.get() + 1);
+                watch.as_mut().poll(context)
+            });
+            counted.await
+        });
+    }
+    let early = tokio::time::timeout(SECONDS * RECHECK, watches.next()).await;
+    assert!(early.is_err(), "woken while all are there");
+    // When it begins, for what the owner wrote before, and each time for the timer and for the end of what is done elsewhere.
+    let most = WAITERS * (2 + 3 * SECONDS as usize);
+    assert!(polls.get() <= most, "woken {} times", polls.get());
 }
 
 #[tokio::test]
