@@ -1,4 +1,4 @@
-//! Tickets: who comes when.
+//! Tickets: who comes when, and behind whom.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -7,81 +7,109 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use lockcore::{ErrorKind, Result};
 use rustix::fs::fstat;
 
+use crate::ahead::Ahead;
 use crate::directory::{Directory, Lock, lock};
 use crate::error::refused;
 use crate::layout::{COUNTER, ticket};
 
-/// The right to add entries below a root directory, until it is dropped. One process at a time has it, and none may
+/// The right to add entries to a directory, until it is dropped. One process at a time has it, and none may
 /// dawdle: of one that is stopped just then the others [take it away](replace).
 #[derive(Debug)]
-pub(crate) struct Counter<'r> {
-    root: &'r Directory,
+pub(crate) struct Counter<'d> {
+    directory: &'d Directory,
     file: File,
 }
 
-impl<'r> Counter<'r> {
-    /// Takes the right; `None` if somebody else has it, or the file has just been replaced.
-    pub(crate) fn take(root: &'r Directory) -> Result<Option<Self>> {
-        match root.change(COUNTER)? {
-            Some(file) => Self::of(root, file),
+/// What a counter says.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// The ticket that was given away last; 0 if it has given none.
+    pub(crate) last: u64,
+    /// The last entries of the queue, unless somebody wrote the ticket alone.
+    pub(crate) queue: Option<Ahead>,
+}
+
+impl<'d> Counter<'d> {
+    /// Takes the right; `None` if somebody else has it, or the file has just been replaced, or the directory removed.
+    pub(crate) fn take(directory: &'d Directory) -> Result<Option<Self>> {
+        match directory.change(COUNTER)? {
+            Some(file) => Self::of(directory, file),
             None => {
-                root.publish(COUNTER, &text(0))?;
-                root.change(COUNTER)?.map_or(Ok(None), |file| Self::of(root, file))
+                directory.publish(COUNTER, &text(0, None))?;
+                directory.change(COUNTER)?.map_or(Ok(None), |file| Self::of(directory, file))
             }
         }
     }
 
-    fn of(root: &'r Directory, file: File) -> Result<Option<Self>> {
-        let locked = lock(&file, Lock::Exclusive).map_err(|errno| root.failed("lock", COUNTER, errno))?;
-        let counter = Self { root, file };
+    fn of(directory: &'d Directory, file: File) -> Result<Option<Self>> {
+        let locked =
+            lock(&file, Lock::Exclusive).map_err(|errno| directory.failed("lock", COUNTER, errno))?;
+        let counter = Self { directory, file };
         Ok((locked && counter.counts()?).then_some(counter))
     }
 
     /// Whether this still is the file that everybody takes. What is added when it no longer is does not count: others
     /// have the right meanwhile.
     pub(crate) fn counts(&self) -> Result<bool> {
-        self.root.is(COUNTER, &self.file)
+        self.directory.is(COUNTER, &self.file)
     }
 
-    /// The next ticket: larger than all before, and than that of the last entry of the queue, which counts even if the
-    /// file was removed.
+    /// What it says.
+    pub(crate) fn said(&self) -> Result<Said> {
+        said(self.directory, &self.file)
+    }
+
+    /// The ticket after the largest that was ever given away here.
     ///
     /// Never behind the clock, so that they rise even if the file is removed, or lost in a crash: it is not synced.
-    pub(crate) fn next(&self, last_entry: u64) -> Result<u64> {
-        let largest = last(self.root, &self.file)?.max(last_entry);
-        let Some(next) = largest.checked_add(1) else {
+    pub(crate) fn next(&self, largest: u64) -> Result<u64> {
+        let next = largest.checked_add(1).ok_or_else(|| {
             let reason = format!(
                 "or an entry carries the largest ticket that there is, {largest}: remove it, and the entry, when nobody uses \
                  these locks; tickets then go on from the clock"
             );
-            return Err(refused(ErrorKind::Backend, &self.root.path().join(COUNTER), &reason));
-        };
-        let next = next.max(now());
-        // Always of the same length: once there, it needs no more room on a disk that is full.
-        let written = self.file.write_all_at(text(next).as_bytes(), 0);
-        written.map_err(|error| self.root.failed("write", COUNTER, error))?;
-        Ok(next)
+            refused(ErrorKind::Backend, &self.directory.path().join(COUNTER), &reason)
+        })?;
+        Ok(next.max(now()))
+    }
+
+    /// Gives a ticket away. It is the last entry of this queue that has it, or will have.
+    ///
+    /// Who is killed or stopped before he has added it leaves the name of an entry that never lives. Who comes to the new
+    /// file after the old one was taken away reads nothing here, but the directory.
+    pub(crate) fn give(&self, ticket: u64, queue: Option<&Ahead>) -> Result<()> {
+        // At most a page. Once that is there, it needs no more room on a disk that is full.
+        let written = self.file.write_all_at(text(ticket, queue).as_bytes(), 0);
+        written.map_err(|error| self.directory.failed("write", COUNTER, error))
     }
 }
 
-/// The ticket that was given away last.
-fn last(root: &Directory, file: &File) -> Result<u64> {
-    let mut text = [0; 22];
-    let length = file.read_at(&mut text, 0).map_err(|error| root.failed("read", COUNTER, error))?;
-    match &text[..length] {
-        // It was made just before a crash.
-        [] => Ok(0),
-        text => std::str::from_utf8(text).ok().and_then(|text| ticket(text.strip_suffix('\n')?)).ok_or_else(
-            || {
-                let reason = "does not hold a ticket: remove it, and tickets go on from the clock";
-                refused(ErrorKind::Backend, &root.path().join(COUNTER), reason)
-            },
-        ),
-    }
+/// The ticket that was given away last; 0 if there is no counter.
+pub(crate) fn last(directory: &Directory) -> Result<u64> {
+    directory.read(COUNTER)?.map_or(Ok(0), |file| Ok(said(directory, &file)?.last))
 }
 
-fn text(ticket: u64) -> String {
-    format!("{ticket:020}\n")
+fn said(directory: &Directory, file: &File) -> Result<Said> {
+    let mut page = [0; 4096];
+    let length = file.read_at(&mut page, 0).map_err(|error| directory.failed("read", COUNTER, error))?;
+    // It was made just before a crash.
+    if length == 0 {
+        return Ok(Said { last: 0, queue: None });
+    }
+    // What follows after a queue was written earlier, and may be cut.
+    let page = page[..length].utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    let ticket_and_rest = page.split_once('\n').and_then(|(line, rest)| Some((ticket(line)?, rest)));
+    let (last, rest) = ticket_and_rest.ok_or_else(|| {
+        let reason = "does not hold a ticket: remove it, and tickets go on from the clock";
+        refused(ErrorKind::Backend, &directory.path().join(COUNTER), reason)
+    })?;
+    Ok(Said { last, queue: Ahead::parse(rest) })
+}
+
+fn text(ticket: u64, queue: Option<&Ahead>) -> String {
+    // An empty line is no queue.
+    let queue = queue.and_then(Ahead::text).unwrap_or_else(|| "\n".to_owned());
+    format!("{ticket:020}\n{queue}")
 }
 
 /// What tells whether anybody makes progress: which file it is, and what it says.
@@ -92,24 +120,24 @@ pub(crate) struct Progress {
 }
 
 /// How far the counter is; `None` if there is none.
-pub(crate) fn progress(root: &Directory) -> Result<Option<Progress>> {
-    let Some(file) = root.read(COUNTER)? else { return Ok(None) };
-    let stat = fstat(&file).map_err(|errno| root.failed("examine", COUNTER, errno))?;
-    Ok(Some(Progress { inode: stat.st_ino, last: last(root, &file)? }))
+pub(crate) fn progress(directory: &Directory) -> Result<Option<Progress>> {
+    let Some(file) = directory.read(COUNTER)? else { return Ok(None) };
+    let stat = fstat(&file).map_err(|errno| directory.failed("examine", COUNTER, errno))?;
+    Ok(Some(Progress { inode: stat.st_ino, last: said(directory, &file)?.last }))
 }
 
 /// Takes the right away from the process that has it, if it has made no progress since.
 ///
 /// That process still has the old file locked. Should it go on, what it adds [does not count](Counter::counts), and it
 /// begins anew.
-pub(crate) fn replace(root: &Directory, since: &Progress) -> Result<()> {
-    let Some(file) = root.read(COUNTER)? else { return Ok(()) };
-    if progress(root)?.as_ref() != Some(since) {
-        return Ok(());
-    }
-    let (counter, process) = (root.path().join(COUNTER), keeper(&file));
+pub(crate) fn replace(directory: &Directory, since: &[Progress]) -> Result<()> {
+    let Some(file) = directory.read(COUNTER)? else { return Ok(()) };
+    let idle = lock(&file, Lock::Shared).map_err(|errno| directory.failed("lock", COUNTER, errno))?;
+    let now = progress(directory)?;
+    let Some(since) = now.filter(|now| !idle && since.contains(now)) else { return Ok(()) };
+    let (counter, process) = (directory.path().join(COUNTER), keeper(&file));
     let counter = counter.display();
-    match root.publish(COUNTER, &text(since.last)) {
+    match directory.publish(COUNTER, &text(since.last, None)) {
         Ok(_) => {
             tracing::warn!(%counter, process, "a process that kept the counter locked, perhaps stopped, is passed by")
         }
@@ -153,7 +181,13 @@ mod tests {
     }
 
     fn next(root: &Directory, last_entry: u64) -> Result<u64> {
-        Counter::take(root)?.expect("nobody else has it").next(last_entry)
+        give(&Counter::take(root)?.expect("nobody else has it"), last_entry)
+    }
+
+    fn give(counter: &Counter<'_>, last_entry: u64) -> Result<u64> {
+        let next = counter.next(counter.said()?.last.max(last_entry))?;
+        counter.give(next, None)?;
+        Ok(next)
     }
 
     #[test]
@@ -173,7 +207,7 @@ mod tests {
         let first = next(&root, 0).unwrap();
         assert!(first >= before);
         assert!(next(&root, 0).unwrap() > first);
-        fs::write(directory.path().join(COUNTER), text(FUTURE)).unwrap();
+        fs::write(directory.path().join(COUNTER), text(FUTURE, None)).unwrap();
         assert_eq!(next(&root, 0).unwrap(), FUTURE + 1);
         assert_eq!(next(&root, FUTURE).unwrap(), FUTURE + 2);
         assert_eq!(next(&root, FUTURE + 7).unwrap(), FUTURE + 8);
@@ -247,11 +281,11 @@ mod tests {
         let first = next(&root, 0).unwrap();
         let stopped = Counter::take(&root).unwrap().unwrap();
         let before = progress(&root).unwrap().unwrap();
-        let second = stopped.next(0).unwrap();
-        replace(&root, &before).unwrap();
+        let second = give(&stopped, 0).unwrap();
+        replace(&root, &[before]).unwrap();
         assert!(stopped.counts().unwrap() && second > first);
 
-        let before = progress(&root).unwrap().unwrap();
+        let before = [progress(&root).unwrap().unwrap()];
         replace(&root, &before).unwrap();
         assert!(!stopped.counts().unwrap());
         assert!(next(&root, 0).unwrap() > second, "the new one goes on where the old one was");

@@ -8,6 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use lockcore::{EntryId, Error, ErrorKind, Result};
+#[cfg(target_os = "linux")]
+use rustix::fs::FileType;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Gid, Mode, OFlags, Stat, flock, fstat, statat};
 use rustix::io::Errno;
 
@@ -200,8 +202,22 @@ impl Directory {
         }
     }
 
-    /// A new file to write; `None` if there is one, or if this directory has been removed.
-    pub(crate) fn make(&self, name: &str) -> Result<Option<File>> {
+    /// A new FIFO, open at both ends, so that those who wait at its other end learn of its closing from the kernel; on other
+    /// systems than Linux, a file. `None` if there is one, or if this directory has been removed.
+    pub(crate) fn make_fifo(&self, name: &str) -> Result<Option<File>> {
+        #[cfg(target_os = "linux")]
+        {
+            match rustix::fs::mknodat(&self.fd, name, FileType::Fifo, FILE, 0) {
+                Ok(()) => {}
+                Err(Errno::EXIST | Errno::NOENT) => return Ok(None),
+                Err(errno) => return Err(self.failed("create", name, errno)),
+            }
+            match self.change(name) {
+                Ok(Some(file)) => self.give(name, name, file),
+                made => self.or_remove(name, made),
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
         self.make_for(name, name)
     }
 
@@ -212,9 +228,13 @@ impl Directory {
             Err(Errno::EXIST | Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(self.failed("create", purpose, errno)),
         };
+        self.give(name, purpose, file.into())
+    }
+
+    fn give(&self, made: &str, purpose: &str, file: File) -> Result<Option<File>> {
         let mode = FILE | (self.access.mode & Mode::from_raw_mode(0o666));
         let given = self.access.give(&file, mode).map_err(|errno| self.not_given(purpose, errno));
-        self.or_remove(name, given.map(|()| Some(file.into())))
+        self.or_remove(made, given.map(|()| Some(file)))
     }
 
     /// Makes a file with this text that nobody sees before it is complete, in the place of the one that is there; false
@@ -291,7 +311,7 @@ fn unfinished() -> String {
 
 /// Takes the kernel's lock on an open file; whether it was free. The kernel gives it back when the file is closed by
 /// everybody who has it open through the same call.
-pub(crate) fn lock(file: &File, how: Lock) -> Result<bool, Errno> {
+pub(crate) fn lock(file: impl AsFd, how: Lock) -> Result<bool, Errno> {
     let operation = match how {
         Lock::Exclusive => FlockOperation::NonBlockingLockExclusive,
         Lock::Shared => FlockOperation::NonBlockingLockShared,

@@ -12,7 +12,8 @@ pub(crate) fn family_name(family: Family) -> &'static str {
     }
 }
 
-/// Where the ticket that was given away last is written.
+/// Where the ticket that was given away last is written: in the directory of a lock its own, in the root the largest of
+/// those whose directories were removed.
 pub(crate) const COUNTER: &str = "counter";
 
 /// In a directory that is called by a digest: the name of the lock. No entry is called like this.
@@ -111,13 +112,14 @@ impl Node {
 
 /// The queue that these files form. Those that are no entries are left out.
 pub(crate) fn queue(family: Family, files: Vec<String>) -> Vec<Node> {
-    let parsed = files.into_iter().filter_map(parse);
+    let parsed = files.into_iter().filter_map(node);
     let mut nodes: Vec<Node> = parsed.filter(|node| node.kind.family() == family).collect();
     nodes.sort_unstable_by(|a, b| (a.ticket, &a.name).cmp(&(b.ticket, &b.name)));
     nodes
 }
 
-fn parse(name: String) -> Option<Node> {
+/// The entry whose file is called like this.
+pub(crate) fn node(name: String) -> Option<Node> {
     let (kind, rest) = EntryKind::split(&name)?;
     let (id, digits) = rest.split_once('-')?;
     let (id, ticket) = (EntryId::parse(id)?, ticket(digits)?);
@@ -131,8 +133,11 @@ pub(crate) fn ticket(text: &str) -> Option<u64> {
 }
 
 /// The queue as the rule wants it.
-pub(crate) fn entries(nodes: &[Node]) -> impl DoubleEndedIterator<Item = QueuedEntry> + Clone {
-    nodes.iter().map(|node| QueuedEntry { id: node.id.clone(), kind: node.kind })
+pub(crate) fn entries<'n, I>(nodes: I) -> impl DoubleEndedIterator<Item = QueuedEntry> + Clone
+where
+    I: IntoIterator<Item = &'n Node, IntoIter: DoubleEndedIterator + Clone>,
+{
+    nodes.into_iter().map(|node| QueuedEntry { id: node.id.clone(), kind: node.kind })
 }
 
 #[cfg(test)]

@@ -13,16 +13,17 @@
 //!
 //! # Layout
 //!
-//! An entry is a file, its content is the label:
+//! An entry is a FIFO (on other systems than Linux a file), to which its owner writes the label:
 //!
 //! * `<root>/locks/<name>/ex-<id>-<ticket>` and `sh-<id>-<ticket>`,
 //! * `<root>/semaphores/<name>/sem-<permits>-<limit>-<id>-<ticket>`.
 //!
 //! It counts for as long as its owner keeps the kernel's lock (`flock`) on it, which ends with the owner, however that
 //! ends. A file without a lock is a dead entry, and whoever meets it removes it. Tickets are larger than that of the last
-//! entry of the queue and than the one in `<root>/counter`, and never behind the clock in microseconds; they are the
-//! fencing tokens, too. A name too long for a file name lives under its digest, with the full name in a file `name`
-//! beside the entries. Names that begin with `.new-` are of what is being made. Other files are ignored.
+//! entry of the queue and than the one in `counter`, beside the entries, and never behind the clock in microseconds; they are
+//! the fencing tokens, too. `counter` also names the last entries of the queue, and `<root>/counter` has the largest ticket of
+//! the locks whose directories were removed. A name too long for a file name lives under its digest, with the full name in a
+//! file `name` beside the entries. Names that begin with `.new-` are of what is being made. Other files are ignored.
 //!
 //! # Trust
 //!
@@ -32,18 +33,23 @@
 //! # Limits
 //!
 //! * A process that is stopped (SIGSTOP) holds on to what it holds: there is no timeout.
-//! * An entry takes an open file of its process.
+//! * An entry takes an open file of its process, and one more for each of those that it waits for: an exclusive or shared one
+//!   waits for one other, one of a semaphore for as many as that has permits.
 //! * The directory has to be on a local file system. On Linux those that are not known to be local are refused, unless
 //!   they are [trusted](FileOptions::with_trust_filesystem).
-//! * On Linux a waiter is woken by inotify. Where that cannot be had it looks again some twenty times a second.
+//! * On Linux a waiter is woken by whoever leaves, and by the kernel if that was killed. What nobody tells (files that are
+//!   removed by hand, a lock that is given back by the descriptor alone) it finds out within a second. On other systems it
+//!   looks some twenty times a second.
 
-#[cfg_attr(target_os = "linux", path = "alarm.rs")]
-#[cfg_attr(not(target_os = "linux"), path = "alarm_unavailable.rs")]
-mod alarm;
+mod ahead;
 mod backend;
+#[cfg_attr(target_os = "linux", path = "bell.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "bell_unavailable.rs")]
+mod bell;
 mod counter;
 mod directory;
 mod error;
+mod fifo;
 mod filesystem;
 mod layout;
 mod options;

@@ -1,17 +1,23 @@
 //! The queue of one lock: a directory in which the files that are locked are the entries.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use lockcore::queue::{Standing, standing};
-use lockcore::{Entry, EntryDetails, EntryId, ErrorKind, Family, FencingToken, LockName, Result, Revision};
+use lockcore::queue::Standing;
+use lockcore::{Entry, EntryDetails, EntryId, ErrorKind, Family, FencingToken, LockName, Result};
+use rustix::fs::fstat;
+use rustix::io::Errno;
 
-use crate::counter::Counter;
+use crate::ahead::Ahead;
+use crate::bell::Bell;
+use crate::counter::{self, Counter, Said};
 use crate::directory::{Directory, Lock, lock, unlock};
 use crate::error::{failed, refused};
-use crate::layout::{FULL_NAME, LockDirectory, Node, UNFINISHED, entries, queue};
+use crate::fifo::{self, write_farewell, write_label};
+use crate::layout::{COUNTER, FULL_NAME, LockDirectory, Node, UNFINISHED, queue};
 
 /// The directory of one lock.
 #[derive(Debug)]
@@ -23,6 +29,14 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn new(directory: Directory, family: Family) -> Self {
         Self { directory, family }
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    pub(crate) fn into_directory(self) -> Directory {
+        self.directory
     }
 
     /// All entries, in order; some may be dead.
@@ -59,25 +73,82 @@ impl Queue {
         Ok(Some(file).filter(|_| !free))
     }
 
-    /// Where an entry stands among these. Only those that matter are asked whether they live: a dead one that stands
-    /// elsewhere changes nothing.
-    pub(crate) fn standing(&self, mut nodes: Vec<Node>, id: &EntryId) -> Result<Standing> {
+    /// All entries ahead of this one, in order; some may be dead.
+    pub(crate) fn ahead(&self, own: &Node) -> Result<Ahead> {
+        let mut nodes = self.nodes()?;
+        nodes.retain(|node| node.ticket < own.ticket);
+        Ok(Ahead::all(nodes))
+    }
+
+    /// Where an entry stands behind these, and those that make it stand there. Only they are asked whether they live: a
+    /// dead one that stands elsewhere changes nothing. The directory is read if too little is known.
+    pub(crate) fn stand(&self, own: &Node, ahead: &mut Ahead) -> Result<(Standing, Vec<Watched>)> {
         loop {
-            let standing = standing(entries(&nodes), id, Revision::default());
-            match self.first_dead(&nodes, &decisive(&standing, &nodes, id))? {
-                Some(dead) => drop(nodes.remove(dead)),
-                None => return Ok(standing),
+            let Some(standing) = ahead.standing(own) else {
+                *ahead = self.ahead(own)?;
+                continue;
+            };
+            let (mut watched, mut dead) = (Vec::new(), false);
+            for node in ahead.decisive(&standing) {
+                match self.watched(&node)? {
+                    Some(living) => watched.push(living),
+                    None => {
+                        ahead.forget(&node);
+                        dead = true;
+                    }
+                }
+            }
+            if !dead {
+                return Ok((standing, watched));
             }
         }
     }
 
-    fn first_dead(&self, nodes: &[Node], ids: &[EntryId]) -> Result<Option<usize>> {
-        for (position, node) in nodes.iter().enumerate() {
-            if ids.contains(&node.id) && !self.lives(&node.name)? {
-                return Ok(Some(position));
+    fn watched(&self, node: &Node) -> Result<Option<Watched>> {
+        let Some(file) = self.alive(&node.name)? else { return Ok(None) };
+        let bell = Bell::new(file).map_err(|error| self.directory.failed("watch", &node.name, error))?;
+        Ok(Some(Watched { node: node.clone(), bell: Arc::new(bell) }))
+    }
+
+    /// Where one of these entries stands.
+    pub(crate) fn standing(&self, id: &EntryId) -> Result<Standing> {
+        let own = self.nodes()?.into_iter().find(|node| node.id == *id);
+        match own {
+            Some(own) if self.lives(&own.name)? => Ok(self.stand(&own, &mut self.ahead(&own)?)?.0),
+            _ => Ok(Standing::Absent),
+        }
+    }
+
+    /// Where our entry stands now; `None` if it still waits for these.
+    pub(crate) fn stands_now(&self, ids: &[EntryId], own: &mut Own) -> Result<Option<Standing>> {
+        if !self.directory.is(&own.node.name, &own.file.file)? {
+            return Ok(Some(Standing::Absent));
+        }
+        let same = own.watched(ids).is_some();
+        let (mut gone, mut living) = (Vec::new(), Vec::new());
+        for watched in std::mem::take(&mut own.watched) {
+            let is_gone = watched.is_gone();
+            let is_gone =
+                is_gone.map_err(|errno| self.directory.failed("lock", &watched.node.name, errno))?;
+            if is_gone { &mut gone } else { &mut living }.push(watched);
+        }
+        if same && gone.is_empty() {
+            own.watched = living;
+            return Ok(None);
+        }
+        for Watched { node, bell } in gone {
+            match fifo::written(&*bell).ok().and_then(|written| written.farewell) {
+                Some(left) => own.ahead.learn(&node, left),
+                None => {
+                    own.ahead.forget(&node);
+                    // What is left of it, if it died.
+                    self.lives(&node.name)?;
+                }
             }
         }
-        Ok(None)
+        let (standing, watched) = self.stand(&own.node, &mut own.ahead)?;
+        own.waits_for(watched);
+        Ok(Some(standing))
     }
 
     /// All that is known of the entries that live, in order.
@@ -91,12 +162,13 @@ impl Queue {
 
     fn detail(&self, node: Node) -> Result<Option<EntryDetails>> {
         let Some(file) = self.alive(&node.name)? else { return Ok(None) };
-        let label = self.text(&node.name, &file, Entry::MAX_LABEL)?;
+        let written =
+            fifo::written(&file).map_err(|error| self.directory.failed("read", &node.name, error))?;
         Ok(Some(EntryDetails {
             id: node.id,
             kind: node.kind,
             token: FencingToken::new(node.ticket),
-            label,
+            label: written.label,
             since: file.metadata().and_then(|metadata| metadata.modified()).ok(),
         }))
     }
@@ -111,29 +183,39 @@ impl Queue {
     /// Makes a file that can become this entry; `None` if the directory, or the file, is removed at once.
     pub(crate) fn prepare(&self, entry: &Entry) -> Result<Option<OwnFile>> {
         let name = format!("{UNFINISHED}{}", entry.id);
-        let Some(file) = self.directory.make(&name)? else { return Ok(None) };
-        let mut own = OwnFile { path: self.directory.path().join(&name), file };
+        let Some(file) = self.directory.make_fifo(&name)? else { return Ok(None) };
+        let own = OwnFile { path: self.directory.path().join(&name), file };
         let locked = lock(&own.file, Lock::Exclusive);
         let locked = locked.map_err(|errno| self.directory.failed("lock", &name, errno))?;
-        let written = own.file.write_all(entry.label.as_bytes());
+        let written = write_label(&own.file, &entry.label);
         written.map_err(|error| self.directory.failed("write", &name, error))?;
         Ok(Some(own).filter(|_| locked))
     }
 
-    /// Makes the file an entry; `None` if somebody removed it, or if the ticket does not count any more.
+    /// Makes the file an entry, and says where it stands, behind those that are there and those who were given a ticket
+    /// below the root; `None` if somebody removed the file, or if the ticket does not count any more.
     pub(crate) fn append(
         &self,
         mut file: OwnFile,
-        node: &Node,
+        entry: &Entry,
         counter: &Counter<'_>,
-    ) -> Result<Option<Own>> {
+        root: &Directory,
+    ) -> Result<Option<(Own, Standing)>> {
+        let Said { last, queue } = counter.said()?;
+        let removed = if last == 0 { counter::last(root)? } else { 0 };
+        // Nobody is added meanwhile.
+        let mut ahead = queue.map_or_else(|| self.nodes().map(Ahead::all), Ok)?;
+        let node = Node::of(entry, counter.next(last.max(removed).max(ahead.last()))?);
+        let (standing, watched) = self.stand(&node, &mut ahead)?;
+        counter.give(node.ticket, Some(&ahead.clone().followed_by(node.clone())))?;
         if !self.directory.rename(&format!("{UNFINISHED}{}", node.id), &node.name)? {
             return Ok(None);
         }
         file.path.set_file_name(&node.name);
-        let own = Own { file, token: FencingToken::new(node.ticket) };
+        let mut own = Own { file, node, ahead, watched: Vec::new() };
+        own.waits_for(watched);
         // If it does, whoever takes another counter sees this entry, and comes after it.
-        Ok(counter.counts()?.then_some(own))
+        Ok(counter.counts()?.then_some((own, standing)))
     }
 
     /// Sees to it that the lock's name is written in a directory that does not tell it; false if the directory has been
@@ -157,8 +239,8 @@ impl Queue {
         Ok(name.filter(|name| LockDirectory::of(name).as_str() == called))
     }
 
-    /// Removes everything that is dead, so that the directory can be removed if nothing lives.
-    pub(crate) fn clear(&self, _: &Counter<'_>) -> Result<()> {
+    /// Removes everything that is dead; whether nothing is left but the counter.
+    pub(crate) fn clear(&self, _: &Counter<'_>) -> Result<bool> {
         let names = self.directory.names()?;
         for unfinished in names.iter().filter(|name| name.starts_with(UNFINISHED)) {
             self.lives(unfinished)?;
@@ -166,22 +248,8 @@ impl Queue {
         if self.living()?.is_empty() {
             self.directory.remove(FULL_NAME)?;
         }
-        Ok(())
+        Ok(self.directory.names()? == [COUNTER])
     }
-}
-
-/// The entries that make the entry `id` stand where it does.
-fn decisive(standing: &Standing, nodes: &[Node], id: &EntryId) -> Vec<EntryId> {
-    let mut decisive = match standing {
-        Standing::Absent | Standing::Holds => Vec::new(),
-        Standing::Waits { wake, .. } => wake.clone(),
-        Standing::LimitMismatch { theirs } => {
-            let disagreeing = nodes.iter().find(|node| node.kind.limit() == *theirs);
-            disagreeing.map(|node| node.id.clone()).into_iter().collect()
-        }
-    };
-    decisive.push(id.clone());
-    decisive
 }
 
 /// A file that is locked as long as this lives. It is no entry yet: an entry that is seen before it is locked
@@ -196,10 +264,52 @@ pub(crate) struct OwnFile {
 #[derive(Debug)]
 pub(crate) struct Own {
     file: OwnFile,
-    pub(crate) token: FencingToken,
+    node: Node,
+    ahead: Ahead,
+    watched: Vec<Watched>,
+}
+
+/// An entry that another waits for. Once open, its file tells of its end even if it has no name any more.
+#[derive(Debug, Clone)]
+pub(crate) struct Watched {
+    node: Node,
+    bell: Arc<Bell>,
+}
+
+impl Watched {
+    pub(crate) fn can_ring(&self) -> bool {
+        self.bell.can_ring()
+    }
+
+    /// Returns when the entry may be gone.
+    pub(crate) async fn rung(&self) {
+        self.bell.rung(|| self.is_gone().unwrap_or(true)).await;
+    }
+
+    /// Its owner has left or died, or somebody removed the file.
+    fn is_gone(&self) -> Result<bool, Errno> {
+        Ok(fstat(&self.bell)?.st_nlink == 0 || lock(&self.bell, Lock::Shared)?)
+    }
 }
 
 impl Own {
+    pub(crate) fn token(&self) -> FencingToken {
+        FencingToken::new(self.node.ticket)
+    }
+
+    fn waits_for(&mut self, watched: Vec<Watched>) {
+        let oldest = watched.first().map(|watched| watched.node.ticket);
+        self.ahead.reduce(oldest, &self.node);
+        self.watched = watched;
+    }
+
+    /// Those for which it waits, if it is these.
+    pub(crate) fn watched(&self, ids: &[EntryId]) -> Option<Vec<Watched>> {
+        let is_watched =
+            |id: &EntryId| *id == self.node.id || self.watched.iter().any(|watched| watched.node.id == *id);
+        ids.iter().all(is_watched).then(|| self.watched.clone())
+    }
+
     /// The open file, once more: the entry lives as long as one of them.
     pub(crate) fn descriptor(&self) -> Result<OwnedFd> {
         let OwnFile { path, file } = &self.file;
@@ -208,7 +318,9 @@ impl Own {
 
     /// Removes the entry; whether it was there.
     pub(crate) fn remove(mut self) -> bool {
-        self.file.remove()
+        let removed = self.file.remove();
+        write_farewell(&self.file.file, &self.ahead);
+        removed
     }
 }
 

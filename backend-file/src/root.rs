@@ -2,17 +2,17 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lockcore::queue::Standing;
 use lockcore::{Entry, EntryId, Error, ErrorKind, Family, LockKey, Result};
-use rustix::fs::fstat;
+use rustix::fs::{Stat, fstat, lstat};
 
 use crate::counter::{self, Counter, Progress};
 use crate::directory::{Access, Directory};
 use crate::error::{failed, refused};
 use crate::filesystem;
-use crate::layout::{LockDirectory, Node, Told, family_name, told};
+use crate::layout::{COUNTER, LockDirectory, Told, family_name, told};
 use crate::options::FileOptions;
 use crate::queue::{Own, OwnFile, Queue};
 use crate::trust::Trusted;
@@ -22,11 +22,27 @@ use crate::trust::Trusted;
 #[derive(Debug, Clone)]
 pub(crate) struct Root {
     options: FileOptions,
+    kept: Arc<Mutex<Option<Kept>>>,
+}
+
+/// A directory that was checked, and need not be again while it is what it was.
+#[derive(Debug)]
+struct Kept {
+    directory: Arc<Directory>,
+    stat: Stat,
+}
+
+impl Kept {
+    /// Whether this is the same directory, which the same users may write.
+    fn is(&self, there: &Stat) -> bool {
+        let key = |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_uid, stat.st_gid);
+        key(&self.stat) == key(there)
+    }
 }
 
 impl Root {
     pub(crate) fn new(options: FileOptions) -> Self {
-        Self { options }
+        Self { options, kept: Arc::default() }
     }
 
     pub(crate) fn options(&self) -> &FileOptions {
@@ -34,12 +50,24 @@ impl Root {
     }
 
     /// Opens it; `None` if there is none.
-    pub(crate) fn open(&self) -> Result<Option<Directory>> {
-        Directory::open(self.options.root())?.map(|root| self.check(root)).transpose()
+    pub(crate) fn open(&self) -> Result<Option<Arc<Directory>>> {
+        let path = self.options.root();
+        // Nothing panics while it is held.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = lstat(path).ok();
+        if let Some(kept) = kept.as_ref().filter(|kept| there.is_some_and(|there| kept.is(&there))) {
+            return Ok(Some(kept.directory.clone()));
+        }
+        *kept = None;
+        let Some(directory) = Directory::open(path)? else { return Ok(None) };
+        let stat = fstat(directory.fd()).map_err(|errno| failed("examine", path, errno))?;
+        let directory = Arc::new(self.check(directory, &stat)?);
+        *kept = Some(Kept { directory: directory.clone(), stat });
+        Ok(Some(directory))
     }
 
     /// Opens it, made if there is none and it is for this user alone, if nobody else can put another one in its place.
-    pub(crate) fn open_or_make(&self) -> Result<Directory> {
+    pub(crate) fn open_or_make(&self) -> Result<Arc<Directory>> {
         let path = self.options.root();
         if let Some(root) = self.open()? {
             self.trusted(&root)?.check_way(path)?;
@@ -63,19 +91,21 @@ impl Root {
     }
 
     fn trusted(&self, root: &Directory) -> Result<Trusted> {
+        if !self.options.shared() {
+            return Ok(Trusted::this_user());
+        }
         let stat = fstat(root.fd()).map_err(|errno| failed("examine", root.path(), errno))?;
-        Ok(if self.options.shared() { Trusted::who_may_write(&stat) } else { Trusted::this_user() })
+        Ok(Trusted::who_may_write(&stat))
     }
 
-    fn check(&self, root: Directory) -> Result<Directory> {
-        let stat = fstat(root.fd()).map_err(|errno| failed("examine", root.path(), errno))?;
+    fn check(&self, root: Directory, stat: &Stat) -> Result<Directory> {
         if !self.options.trusts_filesystem() {
             filesystem::check(&root)?;
         }
         if self.options.shared() {
-            return Ok(root.with_access(Access::like(&stat)));
+            return Ok(root.with_access(Access::like(stat)));
         }
-        Trusted::this_user().check_root(root.path(), &stat)?;
+        Trusted::this_user().check_root(root.path(), stat)?;
         Ok(root)
     }
 
@@ -90,15 +120,9 @@ impl Root {
         Ok(parent.enter(directory)?.map(|directory| Queue::new(directory, family)))
     }
 
-    /// Where the files of a lock lie, if it has any.
-    pub(crate) fn path(&self, lock: &LockKey) -> PathBuf {
-        let directory = LockDirectory::of(&lock.name);
-        self.options.root().join(family_name(lock.family)).join(directory.as_str())
-    }
-
     /// Where an entry stands.
     pub(crate) fn standing(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
-        self.queue(lock)?.map_or(Ok(Standing::Absent), |queue| queue.standing(queue.nodes()?, id))
+        self.queue(lock)?.map_or(Ok(Standing::Absent), |queue| queue.standing(id))
     }
 
     /// Appends an entry to a queue, with what an earlier attempt prepared.
@@ -118,27 +142,42 @@ impl Root {
             None => queue.prepare(entry)?,
         };
         let Some(file) = file else { return Ok(Appended::Gone) };
-        let Some(counter) = Counter::take(&root)? else { return Ok(Appended::Busy(file)) };
+        let Some(counter) = Counter::take(queue.directory())? else { return Ok(Appended::Busy(file)) };
         if !queue.claim(&lock.name, &counter)? {
             return Ok(Appended::Gone);
         }
-        // Nobody is added meanwhile.
-        let mut nodes = queue.nodes()?;
-        let ticket = counter.next(nodes.last().map_or(0, |last| last.ticket))?;
-        let node = Node::of(entry, ticket);
-        let Some(own) = queue.append(file, &node, &counter)? else { return Ok(Appended::Gone) };
-        nodes.push(node);
-        Ok(Appended::Done { own, queue, nodes })
+        let appended = queue.append(file, entry, &counter, &root)?;
+        Ok(appended.map_or(Appended::Gone, |(own, standing)| Appended::Done(own, standing)))
     }
 
-    /// How far those are who add entries.
-    pub(crate) fn progress(&self) -> Result<Option<Progress>> {
-        self.open()?.map_or(Ok(None), |root| counter::progress(&root))
+    /// Where an entry of ours stands now; `None` if it still waits for these.
+    pub(crate) fn stands_now(
+        &self,
+        lock: &LockKey,
+        ids: &[EntryId],
+        own: &mut Own,
+    ) -> Result<Option<Standing>> {
+        self.queue(lock)?.map_or(Ok(Some(Standing::Absent)), |queue| queue.stands_now(ids, own))
+    }
+
+    /// How far those are who add entries here, or remove the directory.
+    pub(crate) fn progress(&self, family: Family, called: &str) -> Result<Vec<Progress>> {
+        let counters = self.counters(family, called)?;
+        let progress = counters.iter().map(|directory| counter::progress(directory));
+        Ok(progress.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     /// Passes by a process that keeps others from adding entries, if it has made no progress since.
-    pub(crate) fn pass_by(&self, since: &Progress) -> Result<()> {
-        self.open()?.map_or(Ok(()), |root| counter::replace(&root, since))
+    pub(crate) fn pass_by(&self, family: Family, called: &str, since: &[Progress]) -> Result<()> {
+        let mut counters = self.counters(family, called)?.into_iter();
+        counters.try_for_each(|directory| counter::replace(&directory, since))
+    }
+
+    /// Where the counters lie that whoever adds or removes something here takes.
+    fn counters(&self, family: Family, called: &str) -> Result<Vec<Arc<Directory>>> {
+        let Some(root) = self.open()? else { return Ok(Vec::new()) };
+        let queue = self.queue_in(family, called)?.map(|queue| Arc::new(queue.into_directory()));
+        Ok([Some(root), queue].into_iter().flatten().collect())
     }
 
     /// The names of the files of these entries; `None` if one is not there.
@@ -203,8 +242,14 @@ impl Root {
         let Some(root) = self.open()? else { return Ok(Cleaned::Kept) };
         let Some(parent) = root.enter(family_name(family))? else { return Ok(Cleaned::Kept) };
         let Some(directory) = parent.enter(called)? else { return Ok(Cleaned::Kept) };
-        let Some(counter) = Counter::take(&root)? else { return Ok(Cleaned::Busy) };
-        Queue::new(directory, family).clear(&counter)?;
+        let queue = Queue::new(directory, family);
+        let Some(all) = Counter::take(&root)? else { return Ok(Cleaned::Busy) };
+        let Some(counter) = Counter::take(queue.directory())? else { return Ok(Cleaned::Busy) };
+        if queue.clear(&counter)? {
+            // Whoever makes the directory anew goes on from there.
+            all.give(all.said()?.last.max(counter.said()?.last), None)?;
+            queue.directory().remove(COUNTER)?;
+        }
         Ok(if parent.remove_empty(called)? { Cleaned::Removed } else { Cleaned::Kept })
     }
 }
@@ -223,8 +268,8 @@ pub(crate) enum Cleaned {
 /// How an attempt to append ended.
 #[derive(Debug)]
 pub(crate) enum Appended {
-    /// The entry is there, the last of these.
-    Done { own: Own, queue: Queue, nodes: Vec<Node> },
+    /// The entry is there, and stands there.
+    Done(Own, Standing),
     /// Somebody else is adding an entry, or removing a directory.
     Busy(OwnFile),
     /// Somebody removed a directory meanwhile, or the counter.

@@ -11,16 +11,15 @@ use futures::stream::FuturesUnordered;
 use lockcore::queue::Standing;
 use lockcore::session::{Clock, Lease, Loss};
 use lockcore::{
-    Effect, Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, LockKey, QueueSession, Removed, Result,
-    Revision, Snapshot,
+    Effect, Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, Family, LockKey, QueueSession, Removed,
+    Result, Revision, Snapshot,
 };
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::AbortHandle;
 
-use crate::alarm::{Alarms, Bell};
 use crate::counter::Progress;
-use crate::layout::entries;
-use crate::queue::{Own, OwnFile};
+use crate::layout::{LockDirectory, entries};
+use crate::queue::{Own, OwnFile, Watched};
 use crate::root::{Appended, Cleaned, Root};
 
 /// A session: the open files of its entries. It ends with the process.
@@ -32,7 +31,6 @@ pub(crate) struct FileSession {
     tie: AbortHandle,
     /// Those of one session do not get into one another's way, and are accepted in the order of their calls.
     appending: tokio::sync::Mutex<()>,
-    alarms: Alarms,
 }
 
 /// The entries of a session, and whether they count.
@@ -51,8 +49,7 @@ type Taken = OwnedMutexGuard<Option<Own>>;
 /// How often to make a directory that others remove at once.
 const ATTEMPTS: usize = 16;
 
-/// How long a bell is trusted. None rings when the whole directory is moved away, or when its queue of events overflows in
-/// a way that it does not tell.
+/// How long a bell is trusted. None rings when a file is removed by hand, or a directory that it lies in.
 const RECHECK: Duration = Duration::from_secs(1);
 /// The same where there is no bell.
 const UNTOLD: Duration = Duration::from_millis(50);
@@ -101,7 +98,6 @@ impl FileSession {
             entries,
             tie: tokio::spawn(tied).abort_handle(),
             appending: tokio::sync::Mutex::default(),
-            alarms: Alarms::default(),
         }
     }
 
@@ -136,7 +132,8 @@ impl FileSession {
     /// Makes the entry, and says where it stands.
     async fn append(&self, mut place: Taken, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
         let _turn = self.appending.lock().await;
-        let (mut prepared, mut gone, mut turn) = (None, 0, Turn::new(self));
+        let (mut prepared, mut gone) = (None, 0);
+        let mut turn = Turn::new(self, lock.family, LockDirectory::of(&lock.name).as_str());
         while gone < ATTEMPTS {
             let (lock, entry) = (lock.clone(), entry.clone());
             let attempt = move |root: &Root| attempt(root, place, &lock, &entry, prepared);
@@ -156,11 +153,27 @@ impl FileSession {
         Err(Error::new(ErrorKind::Backend, message).with_effect(Effect::None).with_retryable(true))
     }
 
-    /// Bells for these files; none if one cannot be had.
-    fn arm(&self, lock: &LockKey, files: &[String]) -> Vec<Bell> {
-        let directory = self.root.path(lock);
-        let bells: Option<_> = files.iter().map(|file| self.alarms.arm(&directory.join(file))).collect();
-        bells.unwrap_or_default()
+    /// Where an entry of this session stands now; `None` if it still waits for these.
+    async fn stands_now(&self, lock: &LockKey, ids: &[EntryId], place: Place) -> Result<Option<Standing>> {
+        let (lock, ids, mut place) = (lock.clone(), ids.to_vec(), place.lock_owned().await);
+        let stands = move |root: &Root| {
+            place.as_mut().map_or(Ok(Some(Standing::Absent)), |own| root.stands_now(&lock, &ids, own))
+        };
+        self.blocking(stands).await
+    }
+
+    /// Returns when an entry that is held is gone. Nobody removes it but by hand.
+    async fn watch_held(&self, lock: &LockKey, id: &EntryId) -> Result<()> {
+        let (key, ids) = (lock.clone(), [id.clone()]);
+        let Some(files) = self.blocking(move |root| root.files(&key, &ids)).await? else { return Ok(()) };
+        let files = Arc::new(files);
+        loop {
+            let (key, files) = (lock.clone(), files.clone());
+            if !self.blocking(move |root| root.all_live(&key, &files)).await? {
+                return Ok(());
+            }
+            tokio::time::sleep(RECHECK).await;
+        }
     }
 }
 
@@ -180,10 +193,8 @@ fn attempt(
     prepared: Option<OwnFile>,
 ) -> Result<Attempted> {
     Ok(match root.append(lock, entry, prepared)? {
-        Appended::Done { own, queue, nodes } => {
-            let token = place.insert(own).token;
-            let standing =
-                queue.standing(nodes, &entry.id).map_err(|error| error.with_effect(Effect::Done))?;
+        Appended::Done(own, standing) => {
+            let token = place.insert(own).token();
             Attempted::Done(Enqueued { token, standing })
         }
         Appended::Busy(file) => Attempted::Busy(place, file),
@@ -194,14 +205,17 @@ fn attempt(
 /// Waits for others to have added their entries.
 struct Turn<'s> {
     session: &'s FileSession,
+    family: Family,
+    directory: Arc<str>,
     attempts: usize,
     pause: Duration,
-    progress: Option<Progress>,
+    progress: Vec<Progress>,
 }
 
 impl<'s> Turn<'s> {
-    fn new(session: &'s FileSession) -> Self {
-        Self { session, attempts: 0, pause: SHORTEST, progress: None }
+    fn new(session: &'s FileSession, family: Family, directory: &str) -> Self {
+        let directory = directory.into();
+        Self { session, family, directory, attempts: 0, pause: SHORTEST, progress: Vec::new() }
     }
 
     /// Waits a moment before the next attempt. A process that is stopped just then is not waited for: whoever takes
@@ -209,10 +223,13 @@ impl<'s> Turn<'s> {
     async fn wait(&mut self) -> Result<()> {
         self.attempts += 1;
         if self.attempts.is_multiple_of(LONG) {
-            if let Some(before) = self.progress.take() {
-                self.session.blocking(move |root| root.pass_by(&before)).await?;
-            }
-            self.progress = self.session.blocking(Root::progress).await?;
+            let (family, directory) = (self.family, self.directory.clone());
+            let before = std::mem::take(&mut self.progress);
+            let pass_by = move |root: &Root| {
+                root.pass_by(family, &directory, &before)?;
+                root.progress(family, &directory)
+            };
+            self.progress = self.session.blocking(pass_by).await?;
         }
         tokio::time::sleep(self.pause).await;
         self.pause = TURN.min(2 * self.pause);
@@ -228,7 +245,7 @@ impl QueueSession for FileSession {
 
     async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
         let place = self.take(lock, &entry.id).await?;
-        match place.as_ref().map(|own| own.token) {
+        match place.as_ref().map(Own::token) {
             Some(token) => Ok(Enqueued { token, standing: self.look(lock, &entry.id).await? }),
             None => self.append(place, lock, entry).await,
         }
@@ -249,25 +266,27 @@ impl QueueSession for FileSession {
     async fn watch(
         &self,
         lock: &LockKey,
-        _waiter: &EntryId,
+        waiter: &EntryId,
         ids: &[EntryId],
         _since: Revision,
     ) -> Result<Option<Standing>> {
-        let (key, ids) = (lock.clone(), ids.to_vec());
-        let Some(files) = self.blocking(move |root| root.files(&key, &ids)).await? else { return Ok(None) };
-        let mut bells = self.arm(lock, &files);
-        let longest = if bells.is_empty() { UNTOLD } else { RECHECK };
-        let mut pause = longest;
-        let files = Arc::new(files);
+        if ids == [waiter.clone()] {
+            return self.watch_held(lock, waiter).await.map(|()| None);
+        }
+        let place = self.entries.places().get(&(lock.clone(), waiter.clone())).cloned();
+        let Some(place) = place else { return Ok(None) };
+        let watched = place.lock().await.as_ref().and_then(|own| own.watched(ids));
+        let Some(watched) = watched else { return self.stands_now(lock, ids, place).await };
+        let longest = if watched.iter().all(Watched::can_ring) { RECHECK } else { UNTOLD };
+        let (mut heard, mut pause) = (&watched[..], longest);
         loop {
-            let (key, files) = (lock.clone(), files.clone());
-            if !self.blocking(move |root| root.all_live(&key, &files)).await? {
-                return Ok(None);
-            }
             tokio::select! {
-                // The kernel tells of a close a moment before it gives the lock back.
-                () = any(&mut bells) => pause = SHORTEST,
+                // What has rung wrongly once would do so for ever.
+                () = any(heard) => (heard, pause) = (&[], SHORTEST),
                 () = tokio::time::sleep(pause) => pause = longest.min(2 * pause),
+            }
+            if let Some(standing) = self.stands_now(lock, ids, place.clone()).await? {
+                return Ok(Some(standing));
             }
         }
     }
@@ -303,7 +322,7 @@ impl QueueSession for FileSession {
         let mut removed = 0;
         self.blocking(Root::sweep).await?;
         for (family, directory) in self.blocking(Root::directories).await? {
-            let mut turn = Turn::new(self);
+            let mut turn = Turn::new(self, family, &directory);
             let directory = Arc::new(directory);
             loop {
                 let directory = directory.clone();
@@ -335,9 +354,9 @@ impl Drop for FileSession {
     }
 }
 
-/// Returns when one of the bells rings.
-async fn any(bells: &mut [Bell]) {
-    let mut ringing: FuturesUnordered<_> = bells.iter_mut().map(Bell::rung).collect();
+/// Returns when one of these may be gone.
+async fn any(watched: &[Watched]) {
+    let mut ringing: FuturesUnordered<_> = watched.iter().map(Watched::rung).collect();
     if ringing.next().await.is_none() {
         std::future::pending().await
     }

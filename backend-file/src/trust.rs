@@ -13,6 +13,7 @@ use crate::error::{failed, refused};
 /// Who may change the directory of the locks, and what it lies in.
 #[derive(Debug)]
 pub(crate) struct Trusted {
+    user: u32,
     owner: u32,
     group: Option<u32>,
     everybody: bool,
@@ -24,13 +25,14 @@ const STICKY: u32 = 0o1000;
 impl Trusted {
     /// This user. Root, who can do everything, always is.
     pub(crate) fn this_user() -> Self {
-        Self { owner: geteuid().as_raw(), group: None, everybody: false }
+        let user = geteuid().as_raw();
+        Self { user, owner: user, group: None, everybody: false }
     }
 
     /// This user, and those who may write this directory, which is shared on purpose.
     pub(crate) fn who_may_write(shared: &Stat) -> Self {
         let group = (shared.st_mode & 0o020 != 0).then_some(shared.st_gid);
-        Self { owner: shared.st_uid, group, everybody: shared.st_mode & 0o002 != 0 }
+        Self { user: geteuid().as_raw(), owner: shared.st_uid, group, everybody: shared.st_mode & 0o002 != 0 }
     }
 
     /// Refuses a root directory that others own or may write.
@@ -96,7 +98,7 @@ impl Trusted {
     }
 
     fn own_it(&self, stat: &Stat) -> bool {
-        [ROOT, geteuid().as_raw(), self.owner].contains(&stat.st_uid)
+        [ROOT, self.user, self.owner].contains(&stat.st_uid)
     }
 
     /// Whether nobody else may write it: a directory says who may change what lies in it.

@@ -19,7 +19,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use support::{connect, directory, files, in_time, lock, until_queue, wait};
+use support::{connect, directory, entries, files, in_time, lock, until_queue, wait};
 
 const ROOT: &str = "BACKEND_FILE_TEST_ROOT";
 /// Whether the other process gives the descriptor of its guard to a process of its own.
@@ -107,7 +107,29 @@ async fn a_killed_process_makes_room() {
     holder.signal(Signal::KILL);
     let guard = in_time("the lock is free", waiting).await.unwrap().unwrap();
     assert!(guard.fencing_token().get() > token);
-    assert_eq!(files(root.join("locks/x")).len(), 1, "dead entries are removed");
+    assert_eq!(entries(root.join("locks/x")).len(), 1, "dead entries are removed");
+}
+
+#[tokio::test]
+async fn however_many_processes_wait_a_killed_holder_makes_room_for_the_next() {
+    // The system gives a user 128 instances of inotify.
+    const PROCESSES: usize = 140;
+    let (_directory, root) = directory();
+    let lock = lock(&root).await;
+    let (holder, token) = Other::holding(&root).await;
+    let mut next = Other::start(&root);
+    until_queue(&lock, 2).await;
+    let crowd: Vec<_> = (2..PROCESSES).map(|_| Other::start(&root)).collect();
+    until_queue(&lock, PROCESSES).await;
+
+    holder.signal(Signal::KILL);
+    let given: u64 = next.says("holding").await.parse().unwrap();
+    assert!(given > token);
+    let queue = lock.queue().await.unwrap();
+    assert_eq!(queue.len(), PROCESSES - 1);
+    assert!(queue[0].holds && queue[0].token.get() == given, "{:?}", queue[0]);
+    assert!(queue[1..].iter().all(|entry| !entry.holds));
+    drop(crowd);
 }
 
 #[tokio::test]
@@ -155,7 +177,7 @@ async fn a_release_frees_the_lock_whoever_has_the_descriptor() {
     let (one, two) = (lock(&root).await, lock(&root).await);
     let guard = one.acquire().await.unwrap();
     let inherited = guard.descriptor().unwrap().expect("a file");
-    let entry = File::open(root.join("locks/x").join(files(root.join("locks/x")).remove(0))).unwrap();
+    let entry = File::open(root.join("locks/x").join(entries(root.join("locks/x")).remove(0))).unwrap();
     entry.try_lock_shared().expect_err("it is held");
     let waiting = wait(&two, 2).await;
     assert_eq!(guard.release().await.unwrap(), Released::Held);
@@ -185,7 +207,7 @@ async fn whoever_meets_a_dead_entry_removes_it() {
         let guard = lock.try_acquire().await.unwrap().expect("the dead don't hold");
         assert_eq!(lock.queue().await.unwrap().len(), 1);
         guard.verify().await.unwrap();
-        assert_eq!(files(root.join(directory)).len(), 1);
+        assert_eq!(entries(root.join(directory)).len(), 1);
     }
 }
 
@@ -221,7 +243,7 @@ async fn cleanup_removes_what_the_dead_left_and_nothing_of_strangers() {
     assert_eq!(locks.cleanup().await.unwrap(), 3);
     assert_eq!(files(&root), ["counter", "locks"]);
     assert_eq!(files(root.join("locks")), ["strange", "used"]);
-    assert_eq!(files(root.join("locks/strange")), ["notes.txt"]);
+    assert_eq!(files(root.join("locks/strange")), ["counter", "notes.txt"]);
     used.verify().await.unwrap();
 }
 
@@ -266,8 +288,10 @@ async fn a_copy_of_an_entry_holds_nothing() {
     let (_directory, root) = directory();
     let lock = lock(&root).await;
     let guard = lock.acquire().await.unwrap();
-    let entry = root.join("locks/x").join(&files(root.join("locks/x"))[0]);
-    fs::copy(&entry, root.join("copy")).unwrap();
+    let entry = root.join("locks/x").join(&entries(root.join("locks/x"))[0]);
+    assert!(
+        Command::new("cp").arg("-R").args([&entry, &root.join("copy")]).status().await.unwrap().success()
+    );
     // As after a backup is put back.
     fs::rename(root.join("copy"), &entry).unwrap();
     assert_eq!(in_time("the holder is told", guard.lost()).await, Loss::Removed);

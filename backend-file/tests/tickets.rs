@@ -9,13 +9,13 @@ use std::path::Path;
 
 use lockcore::{DistributedLockExt, ErrorKind, LockGuard, Result};
 
-use support::{directory, files, in_time, lock, until_queue, wait};
+use support::{directory, entries, in_time, lock, until_queue, wait};
 
 /// Far from now: a clock that was set back has the same effect.
 const FUTURE: u64 = 4_000_000_000_000_000;
 
 fn set_counter(root: &Path, ticket: u64) {
-    fs::write(root.join("counter"), format!("{ticket:020}\n")).unwrap();
+    fs::write(root.join("locks/x/counter"), format!("{ticket:020}\n")).unwrap();
 }
 
 #[track_caller]
@@ -24,7 +24,7 @@ fn assert_counter_is_named(refused: Result<Option<LockGuard>>, root: &Path) {
     assert_eq!(error.kind(), ErrorKind::Backend, "{error}");
     let message = error.to_string();
     assert!(
-        message.starts_with(root.join("counter").to_str().unwrap()) && message.contains("remove it"),
+        message.starts_with(root.join("locks/x/counter").to_str().unwrap()) && message.contains("remove it"),
         "{error}"
     );
 }
@@ -39,9 +39,9 @@ async fn a_counter_that_cannot_grow_lets_nobody_in() {
     for _ in 0..8 {
         assert_counter_is_named(lock.try_acquire().await, &root);
     }
-    assert_eq!(files(root.join("locks/x")), Vec::<String>::new(), "nothing is left");
+    assert_eq!(entries(root.join("locks/x")), Vec::<String>::new(), "nothing is left");
 
-    fs::remove_file(root.join("counter")).unwrap();
+    fs::remove_file(root.join("locks/x/counter")).unwrap();
     let guard = lock.try_acquire().await.unwrap().expect("as it said");
     set_counter(&root, u64::MAX - 1);
     let waiting = wait(&lock, 2).await;
@@ -56,10 +56,10 @@ async fn a_damaged_counter_lets_nobody_in() {
     let (_directory, root) = directory();
     let lock = lock(&root).await;
     let guard = lock.acquire().await.unwrap();
-    fs::write(root.join("counter"), "garbage").unwrap();
+    fs::write(root.join("locks/x/counter"), "garbage").unwrap();
     assert_counter_is_named(lock.try_acquire().await, &root);
     guard.verify().await.unwrap();
-    fs::remove_file(root.join("counter")).unwrap();
+    fs::remove_file(root.join("locks/x/counter")).unwrap();
     assert!(lock.try_acquire().await.unwrap().is_none(), "as it said, nobody came before the holder");
     guard.verify().await.unwrap();
 }
@@ -76,7 +76,7 @@ async fn a_counter_lost_while_the_clock_is_behind_lets_nobody_pass_the_holder() 
         let guard = lock.acquire().await.unwrap();
         assert_eq!(guard.fencing_token().get(), FUTURE + 1);
 
-        lose(&root.join("counter"));
+        lose(&root.join("locks/x/counter"));
         assert!(lock.try_acquire().await.unwrap().is_none(), "a second holder");
         guard.verify().await.unwrap();
         let waiting = wait(&lock, 2).await;
@@ -94,7 +94,7 @@ async fn a_process_stopped_while_it_adds_an_entry_holds_up_nobody() {
     let waiting = wait(&two, 2).await;
 
     // As such a process has it.
-    let counter = File::open(root.join("counter")).unwrap();
+    let counter = File::open(root.join("locks/x/counter")).unwrap();
     counter.try_lock().expect("nobody adds an entry now");
     assert!(in_time("an answer", two.try_acquire()).await.unwrap().is_none());
     drop(guard);

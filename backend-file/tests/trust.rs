@@ -12,7 +12,7 @@ use backend_file::{FileLocks, FileOptions};
 use lockcore::queue::QueueLocks;
 use lockcore::{DistributedLockExt, ErrorKind, LockService, Result};
 
-use support::{connect, directory, files, lock};
+use support::{connect, directory, entries, files, lock};
 
 /// That what is made is not removed when it is old, for all that honour it.
 const STICKY: u32 = if cfg!(target_os = "linux") { 0o1000 } else { 0 };
@@ -37,14 +37,13 @@ async fn what_is_made_is_private_whoever_may_look_into_the_directory() {
     }
     drop(guard);
     fs::remove_dir_all(deep.join("locks")).unwrap();
-    fs::remove_file(deep.join("counter")).unwrap();
     // Whoever can open a file for reading can lock it.
     set_mode(&deep, 0o755);
     let _guard = lock(&deep).await.acquire().await.unwrap();
     assert_mode(deep.join("locks"), 0o700);
     assert_mode(deep.join("locks/x"), 0o700);
-    assert_mode(deep.join("counter"), STICKY | 0o600);
-    assert_mode(deep.join("locks/x").join(&files(deep.join("locks/x"))[0]), STICKY | 0o600);
+    assert_mode(deep.join("locks/x/counter"), STICKY | 0o600);
+    assert_mode(deep.join("locks/x").join(&entries(deep.join("locks/x"))[0]), STICKY | 0o600);
 }
 
 async fn connect_shared(root: &Path) -> Result<QueueLocks> {
@@ -68,13 +67,11 @@ async fn what_others_may_write_is_refused_unless_asked_for() {
         for directory in ["locks", "locks/x"] {
             assert_mode(root.join(directory), made);
         }
-        let entry = &files(root.join("locks/x"))[0];
-        for file in [root.join("counter"), root.join("locks/x").join(entry)] {
-            assert_mode(file, STICKY | made & 0o666);
+        for file in files(root.join("locks/x")) {
+            assert_mode(root.join("locks/x").join(file), STICKY | made & 0o666);
         }
         locks.close().await.unwrap();
         fs::remove_dir_all(root.join("locks")).unwrap();
-        fs::remove_file(root.join("counter")).unwrap();
     }
 }
 
@@ -139,7 +136,7 @@ async fn symbolic_links_are_not_followed() {
     // A slash at the end would follow it.
     assert_refused(connect(&link.join("")).await.map(drop), "symbolic links are not followed");
 
-    for place in ["locks/x", "locks", "counter"] {
+    for place in ["locks/x", "locks", "locks/x/counter"] {
         let (place, real) = (root.join(place), directory.path().join("real"));
         fs::rename(&place, &real).unwrap();
         symlink(&real, &place).unwrap();

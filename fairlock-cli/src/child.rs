@@ -8,6 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use fairlock::FencingToken;
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 
 use crate::descendants::leads_session;
@@ -21,9 +22,10 @@ const BECOME: &str = "__child";
 ///
 /// The system offers this to a process for itself only, so that the way to the program leads through
 /// [`become_command`].
-pub(crate) fn spawn(command: &[OsString], stdin: OwnedFd) -> io::Result<Pid> {
+pub(crate) fn spawn(command: &[OsString], token: FencingToken, stdin: OwnedFd) -> io::Result<Pid> {
     let mut child = Command::new("/proc/self/exe");
-    child.arg0("fairlock").arg(BECOME).arg(getpid().to_string()).args(command).stdin(stdin);
+    child.arg0("fairlock").arg(BECOME).arg(getpid().to_string()).args(command);
+    child.env("FAIRLOCK_TOKEN", token.to_string()).stdin(stdin);
     Ok(Pid::from_child(&child.spawn()?))
 }
 

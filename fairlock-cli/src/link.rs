@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use fairlock::FencingToken;
 use rustix::cmsg_space;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -15,6 +16,15 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+
+/// What the guardian is told first, together with the open files: its program may start.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Start {
+    /// The token of the lock.
+    pub(crate) token: FencingToken,
+    /// Until when the lock is sure to be held; `None`: until it is given back.
+    pub(crate) held: Option<Moment>,
+}
 
 /// What the guardian is told.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]

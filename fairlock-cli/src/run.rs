@@ -12,7 +12,7 @@ use crate::output;
 use crate::progress::Progress;
 use crate::service::{close, connect, place, shown};
 use crate::signals::Signals;
-use crate::supervise::{Ended, Supervised, Terms};
+use crate::supervise::{Ended, Standby, Supervised, Terms};
 
 pub(crate) async fn run(url: Option<&str>, options: &RunOptions) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
@@ -41,13 +41,14 @@ async fn under_lock(
     }
     let terms = terms(options, service.session_time())?;
     let lock = lock(service, options)?;
+    let standby = Standby::new(&options.command(), lock.name(), terms)?;
     let guard = tokio::select! {
         biased;
         signal = signals.ending() => return Ok(exit::by_signal(signal)),
         guard = acquire(&*lock, options) => guard?,
     };
     match guard {
-        Some(guard) => holding(guard, options, terms, signals).await,
+        Some(guard) => holding(guard, standby, options, terms, signals).await,
         None => {
             let message = format!("{:?} was not free in time", options.name);
             Err(Failure::new(options.conflict_exit_code, message))
@@ -109,11 +110,15 @@ fn terms(options: &RunOptions, session: Option<Duration>) -> Result<Terms, Failu
 
 async fn holding(
     guard: LockGuard,
+    mut standby: Standby,
     options: &RunOptions,
     terms: Terms,
     signals: &mut Signals,
 ) -> Result<ExitCode, Failure> {
-    let mut supervised = Supervised::start(&options.command(), &guard, terms)?;
+    if !standby.is_ready()? {
+        standby = Standby::new(&options.command(), guard.name(), terms)?;
+    }
+    let mut supervised = Supervised::start(standby, &guard, terms)?;
     let ended = supervised.attend(signals).await?;
     let _link = supervised.into_link();
     match ended {

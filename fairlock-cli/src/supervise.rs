@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use fairlock::LockGuard;
+use fairlock::{LockGuard, LockName};
 use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process, set_child_subreaper};
 use rustix::termios::tcgetpgrp;
 use tokio::process::{Child, Command};
@@ -18,7 +18,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use crate::descendants::Descendants;
 use crate::exit::Failure;
 use crate::guardian::GUARDIAN;
-use crate::link::{Link, Moment, Order, Report, now, share};
+use crate::link::{Link, Moment, Order, Report, Start, now, share};
 use crate::output;
 use crate::signals::{Signals, asks_to_end};
 
@@ -39,6 +39,35 @@ pub(crate) struct Terms {
     pub(crate) session: Option<Duration>,
 }
 
+/// A guardian that waits for the lock of its program.
+#[derive(Debug)]
+pub(crate) struct Standby {
+    process: Child,
+    socket: UnixStream,
+}
+
+impl Standby {
+    pub(crate) fn new(command: &[OsString], name: &LockName, terms: Terms) -> io::Result<Self> {
+        // What the guardian leaves if it is killed is adopted, and ended.
+        set_child_subreaper(Some(getpid()))?;
+        let (socket, theirs) = UnixStream::pair()?;
+        let process = Command::new("/proc/self/exe")
+            .arg0("fairlock")
+            .arg(GUARDIAN)
+            .arg(humantime::format_duration(terms.grace).to_string())
+            .args(command)
+            .env("FAIRLOCK_NAME", name.as_str())
+            .stdin(OwnedFd::from(theirs))
+            .spawn()?;
+        Ok(Self { process, socket })
+    }
+
+    /// Whether nobody has killed it meanwhile.
+    pub(crate) fn is_ready(&mut self) -> io::Result<bool> {
+        Ok(self.process.try_wait()?.is_none())
+    }
+}
+
 /// A program that runs under a lock, behind its guardian.
 #[derive(Debug)]
 pub(crate) struct Supervised<'g> {
@@ -55,24 +84,13 @@ impl<'g> Supervised<'g> {
     /// than is true.
     const BEATS: u32 = 30;
 
-    pub(crate) fn start(command: &[OsString], guard: &'g LockGuard, terms: Terms) -> Result<Self, Failure> {
+    pub(crate) fn start(standby: Standby, guard: &'g LockGuard, terms: Terms) -> Result<Self, Failure> {
+        let Standby { process: guardian, socket } = standby;
         let (stdin, lock) = (io::stdin(), guard.descriptor()?);
         let files = [Some(stdin.as_fd()), lock.as_ref().map(AsFd::as_fd)];
-        // What the guardian leaves if it is killed is adopted, and ended.
-        set_child_subreaper(Some(getpid())).map_err(io::Error::from)?;
-        let (socket, theirs) = UnixStream::pair()?;
-        let guardian = Command::new("/proc/self/exe")
-            .arg0("fairlock")
-            .arg(GUARDIAN)
-            .arg(humantime::format_duration(terms.grace).to_string())
-            .args(command)
-            .env("FAIRLOCK_NAME", guard.name().as_str())
-            .env("FAIRLOCK_TOKEN", guard.fencing_token().to_string())
-            .stdin(OwnedFd::from(theirs))
-            .spawn()?;
         share(&socket, &files.into_iter().flatten().collect::<Vec<_>>())?;
         let supervised = Self { guard, terms, guardian, link: Link::new(socket)?, asked: false };
-        supervised.tell_until_when();
+        supervised.link.send(&Start { token: guard.fencing_token(), held: supervised.held_until() });
         Ok(supervised)
     }
 

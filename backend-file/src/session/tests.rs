@@ -1,10 +1,11 @@
 //! One session against another, without the core.
 
 use lockcore::{EntryKind, Family, LockName};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::*;
 use crate::counter::Counter;
-use crate::layout::Node;
+use crate::directory::{Directory, Lock, lock, unlock};
 use crate::options::FileOptions;
 
 fn session(root: &tempfile::TempDir) -> FileSession {
@@ -20,13 +21,19 @@ async fn enqueue(session: &FileSession) -> (EntryId, Standing) {
     (entry.id.clone(), session.enqueue(&key(), &entry).await.unwrap().standing)
 }
 
+/// How many there are in the directory of the lock, but for the counter.
+fn files(root: &tempfile::TempDir) -> usize {
+    std::fs::read_dir(root.path().join("locks/x")).unwrap().count() - 1
+}
+
 /// Whether a watch on another session's entry returns when that leaves, and not before.
 async fn wakes(waiter: FileSession, root: &tempfile::TempDir) {
     let holder = session(root);
     let (held, _) = enqueue(&holder).await;
-    assert!(matches!(enqueue(&waiter).await.1, Standing::Waits { .. }));
+    let (waiting, standing) = enqueue(&waiter).await;
+    assert!(matches!(standing, Standing::Waits { .. }));
     let (lock, ids) = (key(), [held.clone()]);
-    let mut watch = std::pin::pin!(waiter.watch(&lock, &ids[0], &ids, Revision::default()));
+    let mut watch = std::pin::pin!(waiter.watch(&lock, &waiting, &ids, Revision::default()));
     let early = tokio::time::timeout(2 * RECHECK, &mut watch).await;
     assert!(early.is_err(), "woken while the entry is there");
     assert_eq!(holder.remove(&key(), &held).await.unwrap(), Removed::Now);
@@ -39,13 +46,85 @@ async fn a_departure_wakes() {
     wakes(session(&root), &root).await;
 }
 
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn a_departure_wakes_where_the_system_gives_no_alarm() {
+/// An entry of somebody else, in a file of this kind.
+fn entry_of_another(root: &tempfile::TempDir, fifo: bool) -> std::fs::File {
+    let (directory, name) = (root.path().join("locks/x"), "ex-a-00000000000000000001");
+    let file = match fifo {
+        true => Directory::open(&directory).unwrap().unwrap().make_fifo(name).unwrap().unwrap(),
+        false => std::fs::File::create_new(directory.join(name)).unwrap(),
+    };
+    assert!(lock(&file, Lock::Exclusive).unwrap());
+    // Which does not know of it.
+    std::fs::remove_file(directory.join("counter")).unwrap();
+    file
+}
+
+/// Whether a waiter is let in by the end of an entry of which nobody tells it.
+async fn is_let_in(fifo: bool, end: impl FnOnce(std::fs::File) -> Option<std::fs::File>) {
     let root = tempfile::tempdir().unwrap();
-    let mut waiter = session(&root);
-    waiter.alarms = Alarms::refused();
-    wakes(waiter, &root).await;
+    let waiter = session(&root);
+    let (id, _) = enqueue(&waiter).await;
+    waiter.remove(&key(), &id).await.unwrap();
+    let other = entry_of_another(&root, fifo);
+    let (id, Standing::Waits { wake, .. }) = enqueue(&waiter).await else { panic!("it does not wait") };
+    let lock = key();
+    let mut watch = std::pin::pin!(waiter.watch(&lock, &id, &wake, Revision::default()));
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut watch).await;
+    assert!(early.is_err(), "woken while the entry is there");
+    let kept = end(other);
+    let standing = tokio::time::timeout(Duration::from_secs(60), watch).await.expect("woken in the end");
+    assert_eq!(standing.unwrap(), Some(Standing::Holds));
+    drop(kept);
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_ring_is_looked_at_again() {
+    is_let_in(false, |file| {
+        drop(file);
+        None
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_entry_that_was_given_back_without_a_word_is_looked_at_again() {
+    is_let_in(true, |file| {
+        unlock(&file);
+        Some(file)
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_thousand_waiters_none_looks_more_often_than_once_in_a_second() {
+    const SESSIONS: usize = 300;
+    const WAITERS: usize = 1050;
+    const SECONDS: u32 = 4;
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let sessions: Vec<_> = (0..SESSIONS).map(|_| session(&root)).collect();
+    enqueue(&sessions[0]).await;
+    let (lock, polls) = (key(), std::cell::Cell::new(0));
+    let mut watches = FuturesUnordered::new();
+    for number in 0..WAITERS {
+        let waiter = &sessions[number % SESSIONS];
+        let (id, Standing::Waits { wake, .. }) = enqueue(waiter).await else { panic!("it does not wait") };
+        let (lock, polls) = (&lock, &polls);
+        watches.push(async move {
+            let mut watch = waiter.watch(lock, &id, &wake, Revision::default());
+            let counted = std::future::poll_fn(|context| {
+                polls.set(polls.get() + 1);
+                watch.as_mut().poll(context)
+            });
+            counted.await
+        });
+    }
+    let early = tokio::time::timeout(SECONDS * RECHECK, watches.next()).await;
+    assert!(early.is_err(), "woken while all are there");
+    // When it begins, for what the owner wrote before, and each time for the timer and for the end of what is done elsewhere.
+    let most = WAITERS * (2 + 3 * SECONDS as usize);
+    assert!(polls.get() <= most, "woken {} times", polls.get());
 }
 
 #[tokio::test]
@@ -69,10 +148,10 @@ async fn an_enqueue_dropped_while_another_process_keeps_the_counter_leaves_nothi
     let session = session(&root);
     let (id, _) = enqueue(&session).await;
     session.remove(&key(), &id).await.unwrap();
-    let counter = std::fs::File::open(root.path().join("counter")).unwrap();
+    let counter = std::fs::File::open(root.path().join("locks/x/counter")).unwrap();
     counter.try_lock().unwrap();
 
-    let files = || std::fs::read_dir(session.root.path(&key())).unwrap().count();
+    let files = || files(&root);
     let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
     let lock = key();
     {
@@ -103,11 +182,13 @@ async fn a_ticket_of_a_counter_that_was_replaced_makes_no_entry() {
 
     // As a process that is stopped just before it adds its entry, and goes on when others have taken over.
     let prepared = queue.prepare(&entry).unwrap().unwrap();
-    let counter = Counter::take(&directory).unwrap().unwrap();
-    let node = Node::of(&entry, counter.next(0).unwrap());
+    let counter = Counter::take(queue.directory()).unwrap().unwrap();
     let (other, standing) = enqueue(&session).await;
     assert_eq!(standing, Standing::Holds);
-    assert!(queue.append(prepared, &node, &counter).unwrap().is_none(), "its ticket is the smaller one");
+    assert!(
+        queue.append(prepared, &entry, &counter, &directory).unwrap().is_none(),
+        "the counter is another"
+    );
     assert_eq!(session.look(&key(), &other).await.unwrap(), Standing::Holds);
     assert_eq!(session.list(&key()).await.unwrap().entries.len(), 1);
 }
@@ -169,6 +250,5 @@ async fn a_session_that_is_dropped_takes_its_entries_with_it() {
     assert_eq!(two.list(&key()).await.unwrap().entries.len(), 1);
     drop(one);
     assert_eq!(two.list(&key()).await.unwrap().entries, []);
-    let files = std::fs::read_dir(two.root.path(&key())).unwrap();
-    assert_eq!(files.count(), 0, "no dead file is left either");
+    assert_eq!(files(&root), 0, "no dead file is left either");
 }

@@ -47,6 +47,13 @@ pub(crate) fn directory() -> (TempDir, PathBuf) {
     (directory, root)
 }
 
+/// The entries of a lock, or what will be one.
+pub(crate) fn entries(path: impl AsRef<Path>) -> Vec<String> {
+    let mut files = files(path);
+    files.retain(|name| name != "counter");
+    files
+}
+
 pub(crate) fn files(path: impl AsRef<Path>) -> Vec<String> {
     let files = fs::read_dir(path).unwrap();
     let mut files: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
