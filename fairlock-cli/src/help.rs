@@ -89,6 +89,27 @@ Examples:
   fairlock conformance --url zookeeper://localhost:2181/playground
   fairlock conformance --filter exclusion";
 
+pub(crate) const BENCH_ONLY: &str = "\
+Only these rows [default: uncontended,parallel,handover,fanout]
+
+  uncontended  one task takes a free lock again and again; given back by release().await, and by drop
+  parallel     64 tasks of one service, each with a lock of its own
+  handover     N services, each in turn with one lock
+  fanout       N services whose entries are let in by one departure
+  waiters      many tasks of one service that wait for one lock
+  held         many locks that one service holds, at rest";
+
+pub(crate) const BENCH_KIND: &str = "\
+Only locks of these kinds [default: all]
+
+In handover, every second contender of a shared lock takes it exclusively, and a semaphore has 4 permits, or one less \
+than there are contenders.";
+
+pub(crate) const BENCH: &str = "\
+Examples:
+  fairlock bench --url redis://localhost:6379
+  fairlock bench --only handover --kind exclusive --waiters 10,200 --json";
+
 pub(crate) const COMPLETIONS: &str = "\
 Examples:
   source <(fairlock completions bash)
