@@ -3,15 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use fairlock::LockService;
 use fairlock::queue::rule::UNBOUNDED;
+use fairlock::{DistributedLock, LockService};
 
-use super::floor::{self, Shape};
+use super::fanout;
+use super::floor::{self, Bare, Shape};
 use super::measure::{Figures, Sample, Spread, jain};
 use super::meter::Meter;
 use super::options::{BenchOptions, Kind, Row};
 use super::place::{Place, close_all};
-use super::report;
+use super::report::Speed;
 use super::turn::{Contender, Ours, Release, contend};
 use crate::exit::Failure;
 
@@ -25,13 +26,15 @@ pub(super) struct Case {
 /// What differs between the rows of a case.
 #[derive(Debug, Clone, Copy)]
 struct Variant {
+    /// Names its locks.
+    number: u32,
     kind: Kind,
     release: Release,
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.row.name(), self.shape.contenders())
+        write!(f, "{} of {}", self.row.name(), self.n())
     }
 }
 
@@ -40,119 +43,150 @@ const PARALLEL: u32 = 64;
 /// How many permits the semaphores have, where fewer than all who contend can hold.
 const PERMITS: u32 = 4;
 
-/// Everything that the options ask for.
+/// Everything that the options ask for and that has a floor.
 pub(super) fn cases(options: &BenchOptions) -> Vec<Case> {
-    let variant = |release| move |kind| Variant { kind, release };
-    let awaited: Vec<Variant> = options.kinds().into_iter().map(variant(Release::Awaited)).collect();
-    let dropped = options.kinds().into_iter().map(variant(Release::Dropped));
-    let mut cases = Vec::new();
-    if options.has(Row::Uncontended) {
-        let shape = Shape { connections: 1, tasks_each: 1, one_lock: false };
-        let variants = awaited.iter().copied().chain(dropped).collect();
-        cases.push(Case { row: Row::Uncontended, shape, variants });
+    let shape = |connections, tasks_each, one_lock| Shape { connections, tasks_each, one_lock };
+    let mut shapes = vec![(Row::Uncontended, shape(1, 1, false)), (Row::Parallel, shape(1, PARALLEL, false))];
+    shapes.extend(options.waiters.iter().map(|n| (Row::Handover, shape(*n, 1, true))));
+    // One more leaves.
+    shapes.extend(options.waiters.iter().map(|n| (Row::Fanout, shape(*n + 1, 1, true))));
+    let case = |(row, shape)| Case { row, shape, variants: variants(row, options) };
+    let chosen = shapes.into_iter().filter(|(row, _)| options.has(*row)).map(case);
+    chosen.filter(|case| !case.variants.is_empty()).collect()
+}
+
+fn variants(row: Row, options: &BenchOptions) -> Vec<Variant> {
+    let releases: &[Release] = match row {
+        Row::Uncontended => &[Release::Awaited, Release::Dropped],
+        _ => &[Release::Awaited],
+    };
+    // Only one exclusive lock can be let in.
+    let kinds = options.kinds().into_iter().filter(|kind| row != Row::Fanout || *kind != Kind::Exclusive);
+    let all = kinds.flat_map(|kind| releases.iter().map(move |release| (kind, *release)));
+    (0..).zip(all).map(|(number, (kind, release))| Variant { number, kind, release }).collect()
+}
+
+/// What a contender asks for. A lock that everybody shares hands nothing over: every second one excludes.
+pub(super) fn kind_of(row: Row, kind: Kind, contender: u32) -> Kind {
+    match (row, kind) {
+        (Row::Handover | Row::Waiters, Kind::Shared) if contender % 2 == 1 => Kind::Exclusive,
+        (Row::Fanout, Kind::Shared) if contender == 0 => Kind::Exclusive,
+        _ => kind,
     }
-    if options.has(Row::Parallel) {
-        let shape = Shape { connections: 1, tasks_each: PARALLEL, one_lock: false };
-        cases.push(Case { row: Row::Parallel, shape, variants: awaited.clone() });
+}
+
+/// How many permits a lock of this kind has, for which so many contend.
+pub(super) fn limit(row: Row, kind: Kind, contenders: u32) -> u32 {
+    match (row, kind) {
+        (_, Kind::Exclusive | Kind::Shared) => UNBOUNDED,
+        (Row::Fanout, Kind::Semaphore) => contenders - 1,
+        (Row::Handover, Kind::Semaphore) => PERMITS.min(contenders - 1),
+        (_, Kind::Semaphore) => PERMITS,
     }
-    if options.has(Row::Handover) {
-        let shape = |connections: &u32| Shape { connections: *connections, tasks_each: 1, one_lock: true };
-        let case = |shape| Case { row: Row::Handover, shape, variants: awaited.clone() };
-        cases.extend(options.waiters.iter().map(shape).map(case));
-    }
-    cases.retain(|case| !case.variants.is_empty());
-    cases
 }
 
 impl Case {
+    /// The number that the options gave.
+    fn n(&self) -> u32 {
+        self.shape.contenders() - u32::from(self.row == Row::Fanout)
+    }
+
     /// Measures all of its rows and the floor, in turn, round by round.
     pub(super) async fn measure(
         &self,
         place: &Place,
         options: &BenchOptions,
         mut show: impl FnMut(&str),
-    ) -> Result<Vec<report::Row>, Failure> {
+    ) -> Result<Vec<Speed>, Failure> {
         show("connecting");
         let mut meter = Meter::new(place.url()).await;
         let mut bare = floor::contenders(place.url(), self.shape).await?;
         let services = place.services(self.shape.connections).await?;
         let mut floor = Vec::new();
         let mut ours: Vec<Vec<Sample>> = self.variants.iter().map(|_| Vec::new()).collect();
-        // The first round warms up: it is measured, but does not count.
         for round in 0..=options.rounds {
-            show(&if round == 0 {
-                "warm-up".to_owned()
-            } else {
-                format!("round {round} of {}", options.rounds)
-            });
+            // The first round fills caches and connections, and does not count.
+            let counts = round > 0;
+            show(&if counts { format!("round {round} of {}", options.rounds) } else { "warm-up".to_owned() });
             if let Some(bare) = &mut bare {
-                let sample = self.sample(bare, UNBOUNDED, options, &mut meter).await?;
-                floor.push(sample);
+                let sample = self.of_floor(bare, options, &mut meter).await?;
+                floor.extend(counts.then_some(sample));
             }
-            for (number, (variant, samples)) in (0..).zip(self.variants.iter().zip(&mut ours)) {
-                let mut contenders = self.contenders(place, &services, *variant, number)?;
-                samples
-                    .push(self.sample(&mut contenders, self.limit(variant.kind), options, &mut meter).await?);
+            for (variant, samples) in self.variants.iter().zip(&mut ours) {
+                let sample = self.of_ours(place, &services, *variant, options, &mut meter).await?;
+                samples.extend(counts.then_some(sample));
             }
         }
         close_all(&services).await;
         for bare in bare.into_iter().flatten() {
             bare.end().await?;
         }
-        [&mut floor].into_iter().chain(&mut ours).filter(|samples| !samples.is_empty()).for_each(|samples| {
-            samples.remove(0);
-        });
         Ok(self.variants.iter().zip(ours).map(|(variant, ours)| self.row(*variant, &ours, &floor)).collect())
     }
 
-    async fn sample<C: Contender>(
+    async fn of_floor(
+        &self,
+        bare: &mut Vec<Bare>,
+        options: &BenchOptions,
+        meter: &mut Meter,
+    ) -> Result<Sample, Failure> {
+        match self.row {
+            Row::Fanout => fanout::bare(bare, options.time, meter).await,
+            _ => self.contention(bare, UNBOUNDED, options, meter).await,
+        }
+    }
+
+    async fn of_ours(
+        &self,
+        place: &Place,
+        services: &[Arc<dyn LockService>],
+        variant: Variant,
+        options: &BenchOptions,
+        meter: &mut Meter,
+    ) -> Result<Sample, Failure> {
+        let limit = limit(self.row, variant.kind, self.shape.contenders());
+        let lock = |contender: u32| {
+            let service = &services[(contender / self.shape.tasks_each) as usize];
+            let number = variant.number * self.shape.contenders() + self.shape.lock_of(contender);
+            place.lock(&**service, kind_of(self.row, variant.kind, contender), limit, number)
+        };
+        let locks: Vec<Arc<dyn DistributedLock>> =
+            (0..self.shape.contenders()).map(lock).collect::<Result<_, Failure>>()?;
+        if self.row == Row::Fanout {
+            let permits = if variant.kind == Kind::Semaphore { limit } else { 1 };
+            return fanout::ours(&locks[0], permits, &locks[1..], options.time, meter).await;
+        }
+        let mut contenders = locks.into_iter().map(|lock| Ours::new(lock, variant.release)).collect();
+        self.contention(&mut contenders, limit, options, meter).await
+    }
+
+    async fn contention<C: Contender>(
         &self,
         contenders: &mut Vec<C>,
         limit: u32,
         options: &BenchOptions,
         meter: &mut Meter,
     ) -> Result<Sample, Failure> {
+        /// So many grants in a second that to look at the clock at each is a good part of what it takes.
+        const FAST: f64 = 50_000.0;
+        const SELDOM: u64 = 64;
         let round = contend(contenders, options.time, 1, meter).await?;
-        Ok(Sample::of(round, limit, self.shape.one_lock))
-    }
-
-    fn contenders(
-        &self,
-        place: &Place,
-        services: &[Arc<dyn LockService>],
-        variant: Variant,
-        number: u32,
-    ) -> Result<Vec<Ours>, Failure> {
-        let contender = |contender: u32| {
-            let service = &services[(contender / self.shape.tasks_each) as usize];
-            // A lock that everybody shares hands nothing over: every second one excludes.
-            let kind = match variant.kind {
-                Kind::Shared if self.shape.one_lock && contender % 2 == 1 => Kind::Exclusive,
-                kind => kind,
-            };
-            let lock = number * self.shape.contenders() + self.shape.lock_of(contender);
-            let lock = place.lock(&**service, kind, self.limit(kind), lock)?;
-            Ok(Ours::new(lock, variant.release))
-        };
-        (0..self.shape.contenders()).map(contender).collect()
-    }
-
-    fn limit(&self, kind: Kind) -> u32 {
-        match kind {
-            Kind::Exclusive | Kind::Shared => UNBOUNDED,
-            Kind::Semaphore if self.shape.one_lock => PERMITS.min(self.shape.contenders() - 1),
-            Kind::Semaphore => PERMITS,
+        let mut sample = Sample::of(round, limit, self.shape.one_lock);
+        if sample.rate > FAST {
+            let round = contend(contenders, options.time, SELDOM, meter).await?;
+            sample.rate = Sample::of(round, limit, self.shape.one_lock).rate;
         }
+        Ok(sample)
     }
 
-    fn row(&self, Variant { kind, release }: Variant, ours: &[Sample], floor: &[Sample]) -> report::Row {
+    fn row(&self, Variant { kind, release, .. }: Variant, ours: &[Sample], floor: &[Sample]) -> Speed {
         let ratios = ours.iter().zip(floor).map(|(ours, floor)| ours.rate / floor.rate);
-        report::Row {
+        Speed {
             row: self.row.name(),
             kind: kind.name(),
             release: if release == Release::Awaited { "awaited" } else { "dropped" },
+            n: self.n(),
             services: self.shape.connections,
-            contenders: self.shape.contenders(),
             rounds: ours.len() as u32,
             figures: Figures::of(ours),
             jain: jain(ours),

@@ -5,6 +5,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 
+use super::local::cpu;
+
 /// Work of a server; `None` is what it does not tell.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Usage {
@@ -77,7 +79,10 @@ impl Meter {
                 info.map_or(Usage::default(), |info: String| of_redis(&info))
             }
             Self::Etcd(servers) => sum(servers, "GET /metrics HTTP/1.0\r\n\r\n", of_etcd).await,
-            Self::ZooKeeper(servers) => sum(servers, "mntr", of_zookeeper).await,
+            Self::ZooKeeper(servers) => {
+                let cpu = servers.iter().map(|server| cpu(server)).sum();
+                Usage { cpu, ..sum(servers, "mntr", of_zookeeper).await }
+            }
         }
     }
 }

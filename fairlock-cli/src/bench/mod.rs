@@ -1,56 +1,68 @@
 //! `fairlock bench`: how fast the locks are at a place, beside the least that a lock there can cost.
 
 mod case;
+mod fanout;
 mod floor;
+mod growth;
+mod local;
 mod measure;
 mod meter;
 mod options;
 mod order;
 mod place;
+mod plot;
 mod report;
 mod turn;
 
-use std::io;
 use std::process::ExitCode;
 
 pub(crate) use options::BenchOptions;
 
-use self::case::{Case, cases};
+use self::case::cases;
+use self::options::Row;
 use self::place::Place;
+use self::report::Report;
 use crate::exit::{Failure, USAGE, VIOLATED};
-use crate::output;
 use crate::progress::Line;
 
 pub(crate) async fn bench(url: Option<&str>, options: &BenchOptions) -> Result<ExitCode, Failure> {
+    if options.plot.is_some() && !options.has(Row::Handover) {
+        return Err(Failure::new(USAGE, "--plot draws the row handover, which --only leaves out"));
+    }
     let place = Place::new(url)?;
-    let cases = cases(options);
-    if cases.is_empty() {
-        return Err(Failure::new(
-            USAGE,
-            "no row is left: the rows of --only have no locks of the kinds of --kind",
-        ));
-    }
-    let measured = measure(&place, &cases, options).await;
+    let mut report = Report::new(options.json);
+    let measured = measure(&place, options, &mut report).await;
     let tidied = place.tidy().await;
-    let rows = measured?;
+    measured?;
     tidied?;
-    if !options.json {
-        report::table(&rows)?;
+    report.finish()?;
+    if let Some(file) = &options.plot {
+        plot::draw(file, &place.url().to_string(), report.speeds())?;
     }
-    let overtaking = rows.iter().any(|row| row.overtaking > 0);
-    Ok(if overtaking { ExitCode::from(VIOLATED) } else { ExitCode::SUCCESS })
+    Ok(if report.overtaking() { ExitCode::from(VIOLATED) } else { ExitCode::SUCCESS })
 }
 
-async fn measure(place: &Place, cases: &[Case], options: &BenchOptions) -> Result<Vec<report::Row>, Failure> {
-    let (mut rows, mut progress) = (Vec::new(), Line::default());
-    for (number, case) in (1..).zip(cases) {
-        let show = |what: &str| progress.show(&format!("{number} of {}, {case}: {what}", cases.len()));
-        let measured = case.measure(place, options, show).await?;
-        if options.json {
-            let lines = measured.iter().map(|row| serde_json::to_string(row).map_err(io::Error::from));
-            lines.into_iter().try_for_each(|line| output::line(line?))?;
-        }
-        rows.extend(measured);
+async fn measure(place: &Place, options: &BenchOptions, report: &mut Report) -> Result<(), Failure> {
+    let (cases, mut progress) = (cases(options), Line::default());
+    let growing = [Row::Waiters, Row::Held].into_iter().filter(|row| options.has(*row));
+    let growing: Vec<_> =
+        growing.flat_map(|row| options.kinds().into_iter().map(move |kind| (row, kind))).collect();
+    if cases.is_empty() && growing.is_empty() {
+        return Err(Failure::new(
+            USAGE,
+            "nothing is left: one departure lets in no more than one exclusive lock",
+        ));
     }
-    Ok(rows)
+    for (number, case) in (1..).zip(&cases) {
+        let show = |what: &str| progress.show(&format!("{number} of {}, {case}: {what}", cases.len()));
+        for row in case.measure(place, options, show).await? {
+            report.speed(row)?;
+        }
+    }
+    for (row, kind) in growing {
+        let mut show =
+            |what: &str| progress.show(&format!("{} {}, {}: {what}", options.many, row.name(), kind.name()));
+        report.growth(growth::measure(row, kind, place, options, &mut show).await?)?;
+    }
+    Ok(())
 }

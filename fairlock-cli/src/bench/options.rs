@@ -1,5 +1,6 @@
 //! What `fairlock bench` measures: its part of the command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -31,9 +32,13 @@ pub(crate) struct BenchOptions {
     #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = duration)]
     pub(super) time: Duration,
 
-    /// How many waiters, or held locks, in the rows of these names
+    /// How many there are in the rows waiters and held
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) many: u32,
+
+    /// Draw the row handover into this file: grants per second and cost, against N
+    #[arg(long, value_name = "FILE.svg")]
+    pub(super) plot: Option<PathBuf>,
 
     /// Print JSON: an object on a line for each row, as soon as it is measured
     #[arg(long)]
@@ -50,6 +55,9 @@ impl BenchOptions {
         Kind::value_variants().iter().copied().filter(chosen).collect()
     }
 }
+
+/// Locks that are held are watched for so many times the length of a round.
+pub(super) const REST: u32 = 20;
 
 fn duration(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_secs(3600);

@@ -13,6 +13,7 @@ pub(super) struct Place {
     url: String,
     parsed: LockUrl,
     prefix: String,
+    resident: Option<u64>,
 }
 
 impl Place {
@@ -25,11 +26,16 @@ impl Place {
         {
             url = format!("memory://fairlock-bench{options}");
         }
-        Ok(Self { parsed: url.parse()?, url, prefix })
+        Ok(Self { parsed: url.parse()?, url, prefix, resident: resident() })
     }
 
     pub(super) fn url(&self) -> &LockUrl {
         &self.parsed
+    }
+
+    /// The memory of this process before anything was measured.
+    pub(super) fn resident(&self) -> Option<u64> {
+        self.resident
     }
 
     /// A service for each contender, as if each were a process.
@@ -64,6 +70,13 @@ impl Place {
         close(&*service).await;
         Ok(removed.map(drop)?)
     }
+}
+
+/// How many bytes of memory this process has, from proc(5).
+pub(super) fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let told = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    told.trim().trim_end_matches("kB").trim_end().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
 /// Ends the sessions, all at once.

@@ -1,5 +1,6 @@
 //! What is shown of the rows.
 
+use std::fmt::Display;
 use std::io;
 
 use serde::Serialize;
@@ -8,14 +9,14 @@ use super::measure::{Figures, Percentiles, Spread};
 use crate::output::{self, Cell};
 use crate::terminal::Tone;
 
-/// A row. Its JSON is documented in the help, so: fields may be added, not changed.
+/// How fast it goes, beside the floor. Its JSON is documented in the help, so: fields may be added, not changed.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Row {
+pub(super) struct Speed {
     pub(super) row: &'static str,
     pub(super) kind: &'static str,
     pub(super) release: &'static str,
+    pub(super) n: u32,
     pub(super) services: u32,
-    pub(super) contenders: u32,
     pub(super) rounds: u32,
     #[serde(flatten)]
     pub(super) figures: Figures,
@@ -26,67 +27,159 @@ pub(super) struct Row {
     pub(super) ratio: Option<Spread>,
 }
 
-/// What a table shows of a row.
-const HEADER: [&str; 16] = [
+/// How much there can be. Its JSON is documented in the help, so: fields may be added, not changed.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Growth {
+    pub(super) row: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) n: u32,
+    pub(super) seconds_to_queue: f64,
+    pub(super) memory_bytes_each: Option<f64>,
+    pub(super) grants_per_second: Option<f64>,
+    pub(super) overtaking: Option<u64>,
+    pub(super) requests_per_second: Option<f64>,
+    pub(super) commands_per_second: Option<f64>,
+    pub(super) bytes_per_second: Option<f64>,
+    pub(super) server_cpu_ms_per_second: Option<f64>,
+}
+
+/// All rows: shown to programs one by one, to people as tables at the end.
+pub(super) struct Report {
+    json: bool,
+    speeds: Vec<Speed>,
+    growths: Vec<Growth>,
+}
+
+impl Report {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json, speeds: Vec::new(), growths: Vec::new() }
+    }
+
+    pub(super) fn speed(&mut self, row: Speed) -> io::Result<()> {
+        self.show(&row)?;
+        self.speeds.push(row);
+        Ok(())
+    }
+
+    pub(super) fn growth(&mut self, row: Growth) -> io::Result<()> {
+        self.show(&row)?;
+        self.growths.push(row);
+        Ok(())
+    }
+
+    fn show(&self, row: &impl Serialize) -> io::Result<()> {
+        if self.json { output::line(serde_json::to_string(row)?) } else { Ok(()) }
+    }
+
+    pub(super) fn finish(&self) -> io::Result<()> {
+        if !self.json && !self.speeds.is_empty() {
+            output::table(SPEED, &self.speeds.iter().map(speed_cells).collect::<Vec<_>>())?;
+        }
+        if !self.json && !self.growths.is_empty() {
+            output::table(GROWTH, &self.growths.iter().map(growth_cells).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn speeds(&self) -> &[Speed] {
+        &self.speeds
+    }
+
+    /// Whether anybody overtook anybody.
+    pub(super) fn overtaking(&self) -> bool {
+        self.speeds.iter().any(|row| row.overtaking > 0)
+            || self.growths.iter().any(|row| row.overtaking.is_some_and(|overtaking| overtaking > 0))
+    }
+}
+
+const SPEED: [&str; 16] = [
     "ROW",
     "KIND",
     "RELEASE",
     "N",
     "GRANTS/S",
-    "MIN-MAX",
+    "(MIN-MAX)",
     "FLOOR",
     "RATIO",
-    "ACQUIRE P50",
-    "P99",
-    "HANDOVER P50",
-    "P99",
+    "ACQUIRE",
+    "HANDOVER",
     "JAIN",
     "OVERTAKING",
     "REQUESTS",
+    "COMMANDS",
     "BYTES",
+    "SERVER",
 ];
 
-pub(super) fn table(rows: &[Row]) -> io::Result<()> {
-    output::table(HEADER, &rows.iter().map(cells).collect::<Vec<_>>())
-}
-
-fn cells(row: &Row) -> [Cell; 16] {
-    let rate = |figures: &Figures| number(figures.grants_per_second.map(|spread| spread.median));
-    let spread = row.figures.grants_per_second;
-    let [acquire50, acquire99] = microseconds(row.figures.acquire_us);
-    let [handover50, handover99] = microseconds(row.figures.handover_us);
-    let overtaking = if row.overtaking == 0 { Tone::Good } else { Tone::Bad };
+fn speed_cells(row: &Speed) -> [Cell; 16] {
+    let Figures { grants_per_second: rate, acquire_us, handover_us, .. } = &row.figures;
+    let median = |rate: &Option<Spread>| rate.map(|rate| rate.median);
+    let figures = &row.figures;
     [
         Cell::new(row.row),
         Cell::new(row.kind),
         Cell::new(row.release),
-        Cell::new(row.contenders),
-        Cell::new(rate(&row.figures)),
-        Cell::new(spread.map_or("-".to_owned(), |Spread { min, max, .. }| format!("{min:.0}-{max:.0}"))),
-        Cell::new(row.floor.as_ref().map_or("-".to_owned(), rate)),
-        Cell::new(row.ratio.map_or("-".to_owned(), |ratio| format!("{:.2}", ratio.median))),
-        acquire50,
-        acquire99,
-        handover50,
-        handover99,
-        Cell::new(row.jain.map_or("-".to_owned(), |jain| format!("{jain:.3}"))),
-        Cell::toned(overtaking, row.overtaking),
-        Cell::new(row.figures.requests_per_grant.map_or("-".to_owned(), |requests| format!("{requests:.1}"))),
-        Cell::new(number(row.figures.bytes_per_grant)),
+        Cell::new(row.n),
+        number(median(rate), 0, ""),
+        shown(rate.map(|Spread { min, max, .. }| format!("({min:.0}-{max:.0})"))),
+        number(row.floor.as_ref().and_then(|floor| median(&floor.grants_per_second)), 0, ""),
+        number(median(&row.ratio), 2, ""),
+        percentiles(*acquire_us),
+        percentiles(*handover_us),
+        number(row.jain, 3, ""),
+        overtaking(row.overtaking),
+        number(figures.requests_per_grant, 1, ""),
+        number(figures.commands_per_grant, 0, ""),
+        number(figures.bytes_per_grant, 0, ""),
+        number(figures.server_cpu_us_per_grant, 0, "µs"),
     ]
 }
 
-fn number(value: Option<f64>) -> String {
-    value.map_or("-".to_owned(), |value| format!("{value:.0}"))
+const GROWTH: [&str; 11] = [
+    "ROW",
+    "KIND",
+    "N",
+    "QUEUED IN",
+    "MEMORY EACH",
+    "GRANTS/S",
+    "OVERTAKING",
+    "REQUESTS/S",
+    "COMMANDS/S",
+    "BYTES/S",
+    "SERVER",
+];
+
+fn growth_cells(row: &Growth) -> [Cell; 11] {
+    [
+        Cell::new(row.row),
+        Cell::new(row.kind),
+        Cell::new(row.n),
+        number(Some(row.seconds_to_queue), 2, "s"),
+        number(row.memory_bytes_each, 0, "B"),
+        number(row.grants_per_second, 0, ""),
+        row.overtaking.map_or(Cell::new("-"), overtaking),
+        number(row.requests_per_second, 1, ""),
+        number(row.commands_per_second, 1, ""),
+        number(row.bytes_per_second, 0, ""),
+        number(row.server_cpu_ms_per_second, 2, "ms/s"),
+    ]
 }
 
-fn microseconds(percentiles: Option<Percentiles>) -> [Cell; 2] {
-    let shown = |value: f64| {
-        let digits = if value < 10.0 { 2 } else { 0 };
-        format!("{value:.digits$}µs")
-    };
-    match percentiles {
-        Some(Percentiles { p50, p99 }) => [Cell::new(shown(p50)), Cell::new(shown(p99))],
-        None => [Cell::new("-"), Cell::new("-")],
-    }
+fn overtaking(count: u64) -> Cell {
+    Cell::toned(if count == 0 { Tone::Good } else { Tone::Bad }, count)
+}
+
+fn number(value: Option<f64>, digits: usize, unit: &str) -> Cell {
+    shown(value.map(|value| format!("{value:.digits$}{unit}")))
+}
+
+/// The median and the 99th percentile.
+fn percentiles(percentiles: Option<Percentiles>) -> Cell {
+    let digits = |value: f64| if value < 10.0 { 1 } else { 0 };
+    let both = |Percentiles { p50, p99 }| format!("{p50:.*} / {p99:.*}µs", digits(p50), digits(p99));
+    shown(percentiles.map(both))
+}
+
+fn shown(value: Option<impl Display>) -> Cell {
+    value.map_or(Cell::new("-"), Cell::new)
 }

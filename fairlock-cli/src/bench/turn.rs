@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fairlock::queue::rule::UNBOUNDED;
-use fairlock::{DistributedLock, DistributedLockExt, Error, LockKind, Released};
+use fairlock::{DistributedLock, DistributedLockExt, Error, LockGuard, LockKind, Released};
 use futures::future::try_join_all;
 
 use super::meter::{Meter, Usage};
@@ -73,13 +73,18 @@ impl Contender for Ours {
         let token = guard.fencing_token().get();
         match self.release {
             Release::Dropped => drop(guard),
-            Release::Awaited => match guard.release().await? {
-                Released::Held => {}
-                Released::Lost(loss) => return Err(Error::lost(loss).into()),
-            },
+            Release::Awaited => release(guard).await?,
         }
         let weight = if self.lock.kind() == LockKind::Exclusive { UNBOUNDED } else { 1 };
         Ok(Turn { token, weight, asked, granted, finished: clock.now() })
+    }
+}
+
+/// Gives a lock back that was held until now.
+pub(super) async fn release(guard: LockGuard) -> Result<(), Failure> {
+    match guard.release().await? {
+        Released::Held => Ok(()),
+        Released::Lost(loss) => Err(Error::lost(loss).into()),
     }
 }
 
@@ -136,7 +141,8 @@ pub(super) async fn contend<C: Contender>(
 /// How long those who wait at the end of a round may take, apart from what each adds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn died(error: tokio::task::JoinError) -> Failure {
+/// The failure of a task that panicked.
+pub(super) fn died(error: tokio::task::JoinError) -> Failure {
     std::io::Error::from(error).into()
 }
 
