@@ -30,6 +30,7 @@ pub(crate) async fn bench(url: Option<&str>, options: &BenchOptions) -> Result<E
         return Err(Failure::new(USAGE, "--plot draws the row handover, which --only leaves out"));
     }
     let place = Place::new(url)?;
+    options.plot.as_deref().map_or(Ok(()), plot::make)?;
     let mut report = Report::new(options.json);
     let measured = measure(&place, options, &mut report).await;
     let tidied = place.tidy().await;

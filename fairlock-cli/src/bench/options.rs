@@ -60,10 +60,11 @@ impl BenchOptions {
 pub(super) const REST: u32 = 20;
 
 fn duration(text: &str) -> Result<Duration, String> {
+    const SHORTEST: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_secs(3600);
     match humantime::parse_duration(text) {
-        Ok(duration) if !duration.is_zero() && duration <= LONGEST => Ok(duration),
-        Ok(_) => Err("not between 1ns and 1h".to_owned()),
+        Ok(duration) if (SHORTEST..=LONGEST).contains(&duration) => Ok(duration),
+        Ok(_) => Err("not between 1ms and 1h".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }

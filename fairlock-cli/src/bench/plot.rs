@@ -1,5 +1,6 @@
 //! The row `handover` as a drawing.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use plotters::coord::Shift;
@@ -10,6 +11,15 @@ use crate::exit::{Failure, OTHER};
 
 /// A curve: what it shows, and its points.
 type Curve = (String, Vec<(f64, f64)>);
+
+/// Makes sure that the drawing can be written, before it takes minutes to get there.
+pub(super) fn make(file: &Path) -> Result<(), Failure> {
+    std::fs::write(file, "").map_err(|error| failed(file, &error))
+}
+
+fn failed(file: &Path, error: &dyn Display) -> Failure {
+    Failure::new(OTHER, format!("{}: {error}", file.display()))
+}
 
 /// Draws two panels: grants per second, and what a grant costs the server, each against the number of contenders.
 pub(super) fn draw(file: &Path, place: &str, rows: &[Speed]) -> Result<(), Failure> {
@@ -27,7 +37,7 @@ pub(super) fn draw(file: &Path, place: &str, rows: &[Speed]) -> Result<(), Failu
         place,
         &[("grants per second", rates), ("server's processor time per grant, µs", costs)],
     );
-    drawn.map_err(|error| Failure::new(OTHER, format!("{}: {error}", file.display())))
+    drawn.map_err(|error| failed(file, &error))
 }
 
 fn curves(rows: &[&Speed], value: impl Fn(&Speed) -> Option<f64>) -> Vec<Curve> {
@@ -71,7 +81,13 @@ fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, unit: &str, curves: &[Curve]
             range(points().map(|(n, _)| *n).collect()),
             range(points().map(|(_, value)| *value).collect()),
         )?;
-    chart.configure_mesh().x_desc("contenders").draw()?;
+    let whole = |value: &f64| format!("{value:.0}");
+    let mut mesh = chart.configure_mesh();
+    mesh.x_desc("contenders")
+        .x_label_formatter(&whole)
+        .y_label_formatter(&whole)
+        .light_line_style(WHITE)
+        .draw()?;
     for (number, (name, points)) in curves.iter().enumerate() {
         let colour = Palette99::pick(number).to_rgba();
         chart

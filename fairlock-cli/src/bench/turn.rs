@@ -1,7 +1,7 @@
 //! Contenders that take turns for a while, and what is noted down of that.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use fairlock::queue::rule::UNBOUNDED;
@@ -100,6 +100,16 @@ pub(super) struct Round {
     pub(super) usage: Usage,
 }
 
+/// What contenders and those who watch them tell one another.
+#[derive(Debug, Default)]
+struct Signs {
+    /// When the window began.
+    begin: OnceLock<u64>,
+    /// Somebody was granted since then: a window without a grant says nothing.
+    granted: AtomicBool,
+    over: AtomicBool,
+}
+
 /// Lets the contenders contend for this long, after a lead-in of a quarter of it in which connections and queues fill,
 /// and until all who have asked by then were granted.
 pub(super) async fn contend<C: Contender>(
@@ -108,10 +118,10 @@ pub(super) async fn contend<C: Contender>(
     every: u64,
     meter: &mut Meter,
 ) -> Result<Round, Failure> {
-    let (clock, over) = (Clock::start(), Arc::new(AtomicBool::new(false)));
+    let (clock, signs) = (Clock::start(), Arc::new(Signs::default()));
     let tasks: Vec<_> = contenders
         .drain(..)
-        .map(|contender| tokio::spawn(take_turns(contender, clock, every, over.clone())))
+        .map(|contender| tokio::spawn(take_turns(contender, clock, every, signs.clone())))
         .collect();
     // An error is told at once: what waits behind it may wait for ever.
     let count = tasks.len() as u32;
@@ -120,10 +130,14 @@ pub(super) async fn contend<C: Contender>(
         tokio::time::sleep(time / 4).await;
         let before = meter.read().await;
         let begin = clock.now();
+        let _ = signs.begin.set(begin);
         tokio::time::sleep(time).await;
+        while !signs.granted.load(Ordering::Relaxed) {
+            tokio::time::sleep(time).await;
+        }
         let window = (begin, clock.now());
         let usage = meter.read().await.since(before);
-        over.store(true, Ordering::Relaxed);
+        signs.over.store(true, Ordering::Relaxed);
         (window, usage)
     };
     let (window, usage) = tokio::select! {
@@ -150,14 +164,20 @@ async fn take_turns<C: Contender>(
     mut contender: C,
     clock: Clock,
     every: u64,
-    over: Arc<AtomicBool>,
+    signs: Arc<Signs>,
 ) -> Result<(C, Vec<Turn>), Failure> {
     let mut turns = Vec::new();
-    while !over.load(Ordering::Relaxed) {
+    while !signs.over.load(Ordering::Relaxed) {
         for _ in 1..every {
             contender.turn(Clock { timed: false, ..clock }).await?;
         }
-        turns.push(contender.turn(clock).await?);
+        let turn = contender.turn(clock).await?;
+        turns.push(turn);
+        // Written once only, for the sake of the processors' caches.
+        let counts = || signs.begin.get().is_some_and(|begin| turn.granted >= *begin);
+        if !signs.granted.load(Ordering::Relaxed) && counts() {
+            signs.granted.store(true, Ordering::Relaxed);
+        }
         // Where nothing has to be waited for, nobody else would come to run: not even the clock that ends this.
         tokio::task::coop::consume_budget().await;
     }

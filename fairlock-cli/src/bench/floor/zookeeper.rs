@@ -42,16 +42,29 @@ pub(super) async fn clients(url: &LockUrl, shape: Shape) -> Result<Vec<Box<dyn C
     Ok(clients)
 }
 
-#[async_trait]
-impl Client for ZooKeeperClient {
-    async fn enter(&mut self) -> Result<(), Failure> {
+impl ZooKeeperClient {
+    /// Makes a node and lists its directory: sent back to back, in the order in which they are made.
+    async fn create(&self) -> Result<String, Error> {
         let path = format!("{}/e-", self.directory);
-        // Sent back to back, in the order in which they are made.
         let create = self.client.create(&path, b"", &ENTRY);
         let list = self.client.list_children(&self.directory);
         let (created, listed) = futures::future::join(create, list).await;
-        listed.map_err(failed)?;
-        self.entry = Some(format!("{path}{}", created.map_err(failed)?.1));
+        let (_, sequence) = created?;
+        listed.map(|_| format!("{path}{sequence}"))
+    }
+}
+
+#[async_trait]
+impl Client for ZooKeeperClient {
+    async fn enter(&mut self) -> Result<(), Failure> {
+        loop {
+            match self.create().await {
+                Ok(entry) => break self.entry = Some(entry),
+                // The server had found the directory empty.
+                Err(Error::NoNode) => self.client.mkdir(&self.directory, &DIRECTORY).await.map_err(failed)?,
+                Err(error) => return Err(failed(error)),
+            }
+        }
         Ok(())
     }
 
