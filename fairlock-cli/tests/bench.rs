@@ -173,7 +173,11 @@ async fn people_get_a_table() {
         .stdout(&[&SHORT[..], &["--only", "handover,held", "--kind", "semaphore", "--many", "3"]].concat())
         .await;
     let lines: Vec<&str> = shown.lines().map(|line| line.split("  ").next().unwrap()).collect();
-    assert_eq!(lines, ["ROW", "handover", "handover", "ROW", "held"], "{shown}");
+    assert_eq!(
+        lines,
+        ["ROW", "handover", "handover", "", "ROW", "handover", "handover", "", "ROW", "held"],
+        "{shown}"
+    );
 }
 
 #[tokio::test]

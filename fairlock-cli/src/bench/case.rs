@@ -100,8 +100,8 @@ impl Case {
     ) -> Result<Vec<Speed>, Failure> {
         show("connecting");
         let mut meter = Meter::new(place.url()).await;
-        let mut bare = floor::contenders(place.url(), self.shape).await?;
         let services = place.services(self.shape.connections).await?;
+        let mut bare = floor::contenders(place.url(), self.shape).await?;
         let mut floor = Vec::new();
         let mut ours: Vec<Vec<Sample>> = self.variants.iter().map(|_| Vec::new()).collect();
         for round in 0..=options.rounds {

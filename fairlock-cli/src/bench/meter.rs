@@ -30,9 +30,9 @@ impl Usage {
         self.combine(other, |one, other| one + other)
     }
 
-    /// For each of so many grants.
-    pub(super) fn per(self, grants: f64) -> Self {
-        self.combine(self, |all, _| all / grants)
+    /// For each of so many grants, or seconds.
+    pub(super) fn per(self, count: f64) -> Self {
+        self.combine(self, |all, _| all / count)
     }
 
     fn combine(self, other: Self, combine: impl Fn(f64, f64) -> f64) -> Self {
@@ -170,7 +170,7 @@ fn of_zookeeper(metrics: &str) -> Usage {
     Usage {
         requests: named(metrics, '\t', &["zk_packets_received"]),
         commands: None,
-        bytes: named(metrics, '\t', &["zk_bytes_received_count", "zk_response_bytes"]),
+        bytes: named(metrics, '\t', &["zk_bytes_received_count", "zk_response_bytes", "zk_watch_bytes"]),
         cpu: None,
     }
 }

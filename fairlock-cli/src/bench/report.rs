@@ -74,8 +74,13 @@ impl Report {
     pub(super) fn finish(&self) -> io::Result<()> {
         if !self.json && !self.speeds.is_empty() {
             output::table(SPEED, &self.speeds.iter().map(speed_cells).collect::<Vec<_>>())?;
+            output::line("")?;
+            output::table(COST, &self.speeds.iter().map(cost_cells).collect::<Vec<_>>())?;
         }
         if !self.json && !self.growths.is_empty() {
+            if !self.speeds.is_empty() {
+                output::line("")?;
+            }
             output::table(GROWTH, &self.growths.iter().map(growth_cells).collect::<Vec<_>>())?;
         }
         Ok(())
@@ -92,47 +97,49 @@ impl Report {
     }
 }
 
-const SPEED: [&str; 16] = [
-    "ROW",
-    "KIND",
-    "RELEASE",
-    "N",
-    "GRANTS/S",
-    "(MIN-MAX)",
-    "FLOOR",
-    "RATIO",
-    "ACQUIRE",
-    "HANDOVER",
-    "JAIN",
-    "OVERTAKING",
-    "REQUESTS",
-    "COMMANDS",
-    "BYTES",
-    "SERVER",
-];
+const SPEED: [&str; 8] = ["ROW", "KIND", "N", "GRANTS/S", "RATIO", "ACQUIRE", "HANDOVER", "FLOOR"];
 
-fn speed_cells(row: &Speed) -> [Cell; 16] {
-    let Figures { grants_per_second: rate, acquire_us, handover_us, .. } = &row.figures;
-    let median = |rate: &Option<Spread>| rate.map(|rate| rate.median);
+fn speed_cells(row: &Speed) -> [Cell; 8] {
     let figures = &row.figures;
+    let rate = |figures: &Figures| Some(figures.grants_per_second?.median);
+    let spread = |Spread { median, min, max }| format!("{median:.0} ({min:.0}-{max:.0})");
+    let [name, kind, n] = name_cells(row);
     [
-        Cell::new(row.row),
-        Cell::new(row.kind),
-        Cell::new(row.release),
-        Cell::new(row.n),
-        number(median(rate), 0, ""),
-        shown(rate.map(|Spread { min, max, .. }| format!("({min:.0}-{max:.0})"))),
-        number(row.floor.as_ref().and_then(|floor| median(&floor.grants_per_second)), 0, ""),
-        number(median(&row.ratio), 2, ""),
-        percentiles(*acquire_us),
-        percentiles(*handover_us),
-        number(row.jain, 3, ""),
+        name,
+        kind,
+        n,
+        shown(figures.grants_per_second.map(spread)),
+        number(row.ratio.map(|ratio| ratio.median), 2, ""),
+        percentiles(figures.acquire_us),
+        percentiles(figures.handover_us),
+        number(row.floor.as_ref().and_then(rate), 0, ""),
+    ]
+}
+
+const COST: [&str; 9] = ["ROW", "KIND", "N", "OVERTAKING", "JAIN", "REQUESTS", "COMMANDS", "BYTES", "SERVER"];
+
+fn cost_cells(row: &Speed) -> [Cell; 9] {
+    let figures = &row.figures;
+    let [name, kind, n] = name_cells(row);
+    [
+        name,
+        kind,
+        n,
         overtaking(row.overtaking),
+        number(row.jain, 3, ""),
         number(figures.requests_per_grant, 1, ""),
         number(figures.commands_per_grant, 0, ""),
         number(figures.bytes_per_grant, 0, ""),
         number(figures.server_cpu_us_per_grant, 0, "µs"),
     ]
+}
+
+fn name_cells(row: &Speed) -> [Cell; 3] {
+    let name = match row.release {
+        "dropped" => format!("{}, dropped", row.row),
+        _ => row.row.to_owned(),
+    };
+    [Cell::new(name), Cell::new(row.kind), Cell::new(row.n)]
 }
 
 const GROWTH: [&str; 11] = [

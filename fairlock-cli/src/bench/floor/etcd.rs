@@ -25,6 +25,7 @@ pub(super) async fn clients(url: &LockUrl, shape: Shape) -> Result<Vec<Box<dyn C
     let options = url
         .credentials()
         .map(|(user, password)| ConnectOptions::new().with_user(user, password.unwrap_or_default()));
+    let root = if matches!(url.path(), "" | "/") { "/fairlock" } else { url.path().trim_end_matches('/') };
     let (mut clients, id): (Vec<Box<dyn Client>>, _) = (Vec::new(), EntryId::random());
     for _ in 0..shape.connections {
         // Like the driver, which uses one server at a time.
@@ -32,7 +33,7 @@ pub(super) async fn clients(url: &LockUrl, shape: Shape) -> Result<Vec<Box<dyn C
         let mut client = etcd_client::Client::connect(server, options.clone()).await.map_err(failed)?;
         let lease = client.lease_grant(LEASE, None).await.map_err(failed)?.id();
         for _ in 0..shape.tasks_each {
-            let key = format!("{}/fairlock-bench-{id}/{}", url.path(), clients.len());
+            let key = format!("{root}/bench-{id}/{}", clients.len());
             let renewed = Instant::now();
             clients.push(Box::new(EtcdClient { client: client.clone(), lease, renewed, key }));
         }

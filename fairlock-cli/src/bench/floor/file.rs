@@ -14,14 +14,14 @@ struct FileClient {
     entry: Option<File>,
 }
 
-pub(super) fn clients(url: &LockUrl, shape: Shape) -> Result<Vec<Box<dyn Client>>, Failure> {
-    // Beside the directory of the locks, in which nothing is allowed but locks; on the same file system.
+/// The clients; `None` if we may make no directory beside that of the locks, in which nothing is allowed but locks.
+pub(super) fn clients(url: &LockUrl, shape: Shape) -> Option<Vec<Box<dyn Client>>> {
     let beside = format!("{}.bench-{}", url.path().trim_end_matches('/'), EntryId::random());
-    fs::create_dir(&beside).map_err(failed)?;
+    fs::create_dir(&beside).ok()?;
     let client = |contender: u32| -> Box<dyn Client> {
         Box::new(FileClient { path: PathBuf::from(&beside).join(contender.to_string()), entry: None })
     };
-    Ok((0..shape.contenders()).map(client).collect())
+    Some((0..shape.contenders()).map(client).collect())
 }
 
 #[async_trait]
@@ -35,10 +35,6 @@ impl Client for FileClient {
 
     async fn leave(&mut self) -> Result<(), Failure> {
         self.entry = None;
-        Ok(())
-    }
-
-    async fn end(&mut self) -> Result<(), Failure> {
         Ok(())
     }
 }

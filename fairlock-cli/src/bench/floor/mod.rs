@@ -112,7 +112,10 @@ type Clients = Vec<Option<Box<dyn Client>>>;
 async fn clients(url: &LockUrl, shape: Shape) -> Result<Option<Clients>, Failure> {
     let clients = match url.scheme() {
         "memory" => return Ok(Some((0..shape.contenders()).map(|_| None).collect())),
-        "file" => file::clients(url, shape)?,
+        "file" => match file::clients(url, shape) {
+            Some(clients) => clients,
+            None => return Ok(None),
+        },
         #[cfg(feature = "redis")]
         "redis" => redis::clients(url, shape).await?,
         #[cfg(feature = "etcd")]

@@ -40,10 +40,12 @@ pub(in crate::bench) async fn connect(url: &LockUrl) -> Result<MultiplexedConnec
 
 pub(super) async fn clients(url: &LockUrl, shape: Shape) -> Result<Vec<Box<dyn Client>>, Failure> {
     let (mut clients, id): (Vec<Box<dyn Client>>, _) = (Vec::new(), EntryId::random());
+    let options = url.options();
+    let prefix = options.text("prefix").unwrap_or("fairlock:");
     for _ in 0..shape.connections {
         let connection = connect(url).await?;
         for _ in 0..shape.tasks_each {
-            let key = format!("fairlock-bench:{id}:{}", clients.len());
+            let key = format!("{prefix}bench:{id}:{}", clients.len());
             clients.push(Box::new(RedisClient { connection: connection.clone(), key }));
         }
     }
