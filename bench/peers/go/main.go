@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"sort"
 	"strconv"
@@ -83,17 +84,21 @@ func main() {
 	atomic.StoreInt32(&over, 1)
 	all.Wait()
 	var waits []time.Duration
+	var squares float64
 	for _, turns := range turns {
+		before := len(waits)
 		for _, turn := range turns {
 			if !turn.granted.Before(begin) && turn.granted.Before(end) {
 				waits = append(waits, turn.granted.Sub(turn.asked))
 			}
 		}
+		squares += math.Pow(float64(len(waits)-before), 2)
 	}
 	sort.Slice(waits, func(i, j int) bool { return waits[i] < waits[j] })
 	must(json.NewEncoder(os.Stdout).Encode(map[string]float64{
 		"grants_per_second": float64(len(waits)) / measured.Seconds(),
 		"p50":               percentile(waits, 0.5),
 		"p99":               percentile(waits, 0.99),
+		"jain":              math.Pow(float64(len(waits)), 2) / math.Max(1, float64(n)*squares),
 	}))
 }

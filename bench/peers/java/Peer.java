@@ -1,6 +1,7 @@
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.CuratorFrameworkFactory;
 import org.apache.curator.framework.recipes.locks.InterProcessMutex;
@@ -16,6 +17,11 @@ public final class Peer {
 
         Contender(InterProcessMutex mutex) {
             this.mutex = mutex;
+        }
+
+        /** The turns that were granted then. */
+        Stream<long[]> within(long begin, long end) {
+            return turns.stream().filter(turn -> turn[1] >= begin && turn[1] < end);
         }
 
         @Override
@@ -74,15 +80,20 @@ public final class Peer {
         for (Contender contender : contenders) {
             contender.join();
         }
+        double squares = contenders.stream()
+                .mapToDouble(contender -> Math.pow(contender.within(begin, begin + measured).count(), 2))
+                .sum();
         long[] waits = contenders.stream()
-                .flatMap(contender -> contender.turns.stream())
-                .filter(turn -> turn[1] >= begin && turn[1] < begin + measured)
+                .flatMap(contender -> contender.within(begin, begin + measured))
                 .mapToLong(turn -> turn[1] - turn[0])
                 .sorted()
                 .toArray();
         System.out.printf(
-                "{\"grants_per_second\":%f,\"p50\":%f,\"p99\":%f}%n",
-                waits.length / (measured / 1e9), percentile(waits, 0.5), percentile(waits, 0.99));
+                "{\"grants_per_second\":%f,\"p50\":%f,\"p99\":%f,\"jain\":%f}%n",
+                waits.length / (measured / 1e9),
+                percentile(waits, 0.5),
+                percentile(waits, 0.99),
+                Math.pow(waits.length, 2) / Math.max(1, contenders.size() * squares));
         System.exit(0);
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fairlock::{AcquireOptions, DistributedLock, DistributedLockExt, LockGuard};
+use fairlock::{DistributedLock, DistributedLockExt, LockGuard};
 use futures::future::{join_all, try_join_all};
 use tokio::sync::watch;
 
 use super::floor::Bare;
 use super::measure::Sample;
 use super::meter::{Meter, Usage};
-use super::turn::{Clock, died, release};
+use super::turn::{Clock, acquire, join, release};
 use crate::exit::{Failure, NOT_IN_TIME};
 
 /// What was seen of one departure.
@@ -45,9 +45,7 @@ async fn depart(
     meter: &mut Meter,
 ) -> Result<Departure, Failure> {
     let clock = Clock::start();
-    let guard = writer.acquire_with(&AcquireOptions::new().with_permits(permits)).await?;
-    let guard =
-        guard.ok_or_else(|| Failure::new(NOT_IN_TIME, "a wait without limit ended without the lock"))?;
+    let guard = acquire(writer, permits).await?;
     let reading = readers.iter().cloned().map(|reader| {
         tokio::spawn(async move {
             let guard = reader.acquire().await?;
@@ -59,7 +57,7 @@ async fn depart(
     let before = meter.read().await;
     let left = clock.now();
     release(guard).await?;
-    let read = try_join_all(reading.into_iter().map(|read| async { read.await.map_err(died)? })).await?;
+    let read = join(reading).await?;
     let usage = meter.read().await.since(before);
     let (guards, granted): (Vec<LockGuard>, Vec<u64>) = read.into_iter().unzip();
     join_all(guards.into_iter().map(release)).await.into_iter().collect::<Result<(), Failure>>()?;
@@ -68,11 +66,11 @@ async fn depart(
 
 /// Waits until so many entries are in the queue.
 pub(super) async fn until_queued(lock: &dyn DistributedLock, entries: usize) -> Result<(), Failure> {
-    /// Long enough for the queue to be read seldom, short beside what comes before.
     const PAUSE: Duration = Duration::from_millis(5);
     const PATIENCE: Duration = Duration::from_secs(60);
     let (mut seen, mut since) = (0, Instant::now());
     loop {
+        let asked = Instant::now();
         let now = lock.queue().await?.len();
         if now >= entries {
             return Ok(());
@@ -84,7 +82,8 @@ pub(super) async fn until_queued(lock: &dyn DistributedLock, entries: usize) -> 
             let message = format!("{now} of {entries} entries are in the queue, and no more come");
             return Err(Failure::new(NOT_IN_TIME, message));
         }
-        tokio::time::sleep(PAUSE.max(since.elapsed() / 10)).await;
+        // A long queue takes long to read, and those who queue should have most of the time.
+        tokio::time::sleep(PAUSE.max(asked.elapsed() * 4)).await;
     }
 }
 
@@ -122,7 +121,7 @@ async fn depart_bare(clients: &mut Vec<Bare>, meter: &mut Meter) -> Result<Depar
     let left = clock.now();
     try_join_all(clients.iter_mut().map(Bare::leave)).await?;
     gone.send_replace(true);
-    let read = try_join_all(reading.into_iter().map(|read| async { read.await.map_err(died)? })).await?;
+    let read = join(reading).await?;
     let usage = meter.read().await.since(before);
     let (readers, granted): (Vec<Bare>, Vec<u64>) = read.into_iter().unzip();
     clients.extend(readers);
@@ -135,7 +134,9 @@ fn sample(departures: &[Departure]) -> Sample {
         .flat_map(|departure| departure.granted.iter().map(|granted| granted.saturating_sub(departure.left)))
         .collect();
     handover.sort_unstable();
-    let last = |departure: &Departure| departure.granted.iter().max().map_or(0, |last| last - departure.left);
+    let last = |departure: &Departure| {
+        departure.granted.iter().max().map_or(0, |last| last.saturating_sub(departure.left))
+    };
     let took: u64 = departures.iter().map(last).sum();
     let early =
         |departure: &Departure| departure.granted.iter().filter(|granted| **granted < departure.left).count();

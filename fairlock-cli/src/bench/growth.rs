@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fairlock::{AcquireOptions, DistributedLock, DistributedLockExt, LockService};
-use futures::future::{join_all, try_join_all};
+use fairlock::{DistributedLock, DistributedLockExt, LockService};
 use futures::stream::{StreamExt, TryStreamExt, iter};
 
 use super::case::{kind_of, limit};
@@ -14,8 +13,8 @@ use super::options::{BenchOptions, Kind, REST, Row};
 use super::order::judge;
 use super::place::{Place, close_all, resident};
 use super::report::Growth;
-use super::turn::{Clock, Contender, Ours, Release, died, release};
-use crate::exit::{Failure, NOT_IN_TIME};
+use super::turn::{Clock, Contender, Ours, Release, acquire, join, release};
+use crate::exit::Failure;
 
 /// Measures one of the rows, for one kind.
 pub(super) async fn measure(
@@ -48,9 +47,7 @@ async fn waiters(
     // The first one keeps all others out: whoever shares comes second.
     let first = lock(1)?;
     let permits = if kind == Kind::Semaphore { limit } else { 1 };
-    let guard = first.acquire_with(&AcquireOptions::new().with_permits(permits)).await?;
-    let guard =
-        guard.ok_or_else(|| Failure::new(NOT_IN_TIME, "a wait without limit ended without the lock"))?;
+    let guard = acquire(&*first, permits).await?;
     show("they queue");
     let start = Instant::now();
     let locks = (0..many).map(lock).collect::<Result<Vec<_>, Failure>>()?;
@@ -63,7 +60,7 @@ async fn waiters(
     show("they take turns");
     let start = Instant::now();
     release(guard).await?;
-    let turns = try_join_all(tasks.into_iter().map(|task| async { task.await.map_err(died)? })).await?;
+    let turns = join(tasks).await?;
     let took = start.elapsed();
     Ok(Growth {
         row: Row::Waiters.name(),
@@ -88,7 +85,7 @@ async fn held(
     options: &BenchOptions,
     show: &mut impl FnMut(&str),
 ) -> Result<Growth, Failure> {
-    /// How many are asked for at once.
+    /// How many requests are under way at once.
     const AT_ONCE: usize = 64;
     /// Until the eyes on the entries are open, which are watched from the second second on.
     const SETTLE: Duration = Duration::from_secs(3);
@@ -108,7 +105,7 @@ async fn held(
     tokio::time::sleep(options.time * REST).await;
     let Usage { requests, commands, bytes, cpu } =
         meter.read().await.since(began).per(start.elapsed().as_secs_f64());
-    join_all(guards.into_iter().map(release)).await.into_iter().collect::<Result<(), Failure>>()?;
+    iter(guards).map(release).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     Ok(Growth {
         row: Row::Held.name(),
         kind: kind.name(),

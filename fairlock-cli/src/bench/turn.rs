@@ -1,12 +1,14 @@
 //! Contenders that take turns for a while, and what is noted down of that.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use fairlock::queue::rule::UNBOUNDED;
-use fairlock::{DistributedLock, DistributedLockExt, Error, LockGuard, LockKind, Released};
+use fairlock::{AcquireOptions, DistributedLock, DistributedLockExt, Error, LockGuard, LockKind, Released};
 use futures::future::try_join_all;
+use tokio::task::JoinHandle;
 
 use super::meter::{Meter, Usage};
 use crate::exit::{Failure, NOT_IN_TIME, OTHER};
@@ -80,6 +82,12 @@ impl Contender for Ours {
     }
 }
 
+/// Takes so many permits of a lock, or all of one that has none.
+pub(super) async fn acquire(lock: &dyn DistributedLock, permits: u32) -> Result<LockGuard, Failure> {
+    let guard = lock.acquire_with(&AcquireOptions::new().with_permits(permits)).await?;
+    guard.ok_or_else(|| Failure::new(NOT_IN_TIME, "a wait without limit ended without the lock"))
+}
+
 /// Gives a lock back that was held until now.
 pub(super) async fn release(guard: LockGuard) -> Result<(), Failure> {
     match guard.release().await? {
@@ -125,7 +133,7 @@ pub(super) async fn contend<C: Contender>(
         .collect();
     // An error is told at once: what waits behind it may wait for ever.
     let count = tasks.len() as u32;
-    let mut ended = try_join_all(tasks.into_iter().map(|task| async { task.await.map_err(died)? }));
+    let mut ended = pin!(join(tasks));
     let watch = async {
         tokio::time::sleep(time / 4).await;
         let before = meter.read().await;
@@ -155,9 +163,10 @@ pub(super) async fn contend<C: Contender>(
 /// How long those who wait at the end of a round may take, apart from what each adds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The failure of a task that panicked.
-pub(super) fn died(error: tokio::task::JoinError) -> Failure {
-    std::io::Error::from(error).into()
+/// What the tasks return, or the first of their failures, as soon as there is one.
+pub(super) async fn join<T>(tasks: Vec<JoinHandle<Result<T, Failure>>>) -> Result<Vec<T>, Failure> {
+    let joined = async |task: JoinHandle<Result<T, Failure>>| task.await.map_err(std::io::Error::from)?;
+    try_join_all(tasks.into_iter().map(joined)).await
 }
 
 async fn take_turns<C: Contender>(

@@ -104,10 +104,12 @@ async fn measure<C: Contender>(contenders: Vec<C>, measured: Duration) -> Result
     tokio::time::sleep(measured).await;
     let end = Instant::now();
     over.store(true, Ordering::Relaxed);
-    let mut waits = Vec::new();
+    let (n, mut squares, mut waits) = (tasks.len(), 0.0, Vec::new());
     for task in tasks {
+        let before = waits.len();
         let inside = task.await??.into_iter().filter(|turn| (begin..end).contains(&turn.granted));
         waits.extend(inside.map(|turn| turn.granted - turn.asked));
+        squares += ((waits.len() - before) as f64).powi(2);
     }
     waits.sort_unstable();
     let percentile = |share: f64| {
@@ -116,7 +118,8 @@ async fn measure<C: Contender>(contenders: Vec<C>, measured: Duration) -> Result
     };
     let rate = waits.len() as f64 * C::EVERY as f64 / (end - begin).as_secs_f64();
     let (p50, p99) = (percentile(0.5), percentile(0.99));
-    println!(r#"{{"grants_per_second":{rate},"p50":{p50},"p99":{p99}}}"#);
+    let jain = (waits.len() as f64).powi(2) / (n as f64 * squares).max(1.0);
+    println!(r#"{{"grants_per_second":{rate},"p50":{p50},"p99":{p99},"jain":{jain}}}"#);
     Ok(())
 }
 

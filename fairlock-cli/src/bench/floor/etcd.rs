@@ -12,13 +12,13 @@ use crate::exit::Failure;
 struct EtcdClient {
     client: etcd_client::Client,
     lease: i64,
-    renewed: Instant,
+    granted: Instant,
     key: String,
 }
 
 /// How long a lease lasts, in seconds.
 const LEASE: i64 = 60;
-/// Far less than that, and seldom enough not to be seen in what is measured.
+/// When another takes its place: far sooner, and seldom enough not to be seen in what is measured.
 const RENEWAL: Duration = Duration::from_secs(20);
 
 pub(super) async fn clients(url: &LockUrl, shape: Shape) -> Result<Vec<Box<dyn Client>>, Failure> {
@@ -31,23 +31,27 @@ pub(super) async fn clients(url: &LockUrl, shape: Shape) -> Result<Vec<Box<dyn C
         // Like the driver, which uses one server at a time.
         let server = [url.endpoints(2379)?.remove(0)];
         let mut client = etcd_client::Client::connect(server, options.clone()).await.map_err(failed)?;
-        let lease = client.lease_grant(LEASE, None).await.map_err(failed)?.id();
+        let lease = grant(&mut client).await?;
         for _ in 0..shape.tasks_each {
             let key = format!("{root}/bench-{id}/{}", clients.len());
-            let renewed = Instant::now();
-            clients.push(Box::new(EtcdClient { client: client.clone(), lease, renewed, key }));
+            let granted = Instant::now();
+            clients.push(Box::new(EtcdClient { client: client.clone(), lease, granted, key }));
         }
     }
     Ok(clients)
 }
 
+async fn grant(client: &mut etcd_client::Client) -> Result<i64, Failure> {
+    Ok(client.lease_grant(LEASE, None).await.map_err(failed)?.id())
+}
+
 #[async_trait]
 impl Client for EtcdClient {
     async fn enter(&mut self) -> Result<(), Failure> {
-        if self.renewed.elapsed() > RENEWAL {
-            let (mut keeper, _answers) = self.client.lease_keep_alive(self.lease).await.map_err(failed)?;
-            keeper.keep_alive().await.map_err(failed)?;
-            self.renewed = Instant::now();
+        if self.granted.elapsed() > RENEWAL {
+            // It may have expired while others were measured.
+            self.lease = grant(&mut self.client).await?;
+            self.granted = Instant::now();
         }
         let put = TxnOp::put(&*self.key, "", Some(PutOptions::new().with_lease(self.lease)));
         self.client.txn(Txn::new().and_then([put])).await.map_err(failed)?;
