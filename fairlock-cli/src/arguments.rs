@@ -7,8 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use fairlock::{AcquireOptions, Config, Wait};
 
+use crate::bench::BenchOptions;
 use crate::exit::NOT_IN_TIME;
-use crate::help::{COMPLETIONS, CONFORMANCE, DEMO, EXIT_CODES, GRACE, LIST, MAN, QUEUE, RUN, URL};
+use crate::help::{BENCH, COMPLETIONS, CONFORMANCE, DEMO, EXIT_CODES, GRACE, LIST, MAN, QUEUE, RUN, URL};
 
 /// Fair locks: run a program under one, and see who holds and who waits
 #[derive(Debug, Parser)]
@@ -55,6 +56,13 @@ pub(crate) enum Command {
     /// Check that a running service keeps every promise that fairlock makes
     #[command(after_help = CONFORMANCE)]
     Conformance(ConformanceOptions),
+
+    /// Measure how fast the locks are, beside the least that a lock costs there
+    ///
+    /// Measures, in turn, our locks and the floor: the requests that no lock on that service can do without, sent through
+    /// the same client library.
+    #[command(after_help = BENCH)]
+    Bench(BenchOptions),
 
     /// Print a script that makes a shell complete this command
     #[command(after_help = COMPLETIONS)]

@@ -12,7 +12,7 @@ Other users can see the arguments of a process: a URL with a password belongs in
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0   success
-  1   demo or conformance: a promise was broken
+  1   demo, conformance or bench: a promise was broken
   64  wrong usage
   69  the service cannot be reached
   70  another error
@@ -88,6 +88,63 @@ JSON: an array of objects with
 Examples:
   fairlock conformance --url zookeeper://localhost:2181/playground
   fairlock conformance --filter exclusion";
+
+pub(crate) const BENCH_ONLY: &str = "\
+Only these rows [default: uncontended,parallel,handover,fanout]
+
+  uncontended  one task takes a free lock again and again; given back by release().await, and by drop
+  parallel     64 tasks of one service, each with a lock of its own
+  handover     N services that contend for one lock
+  fanout       N services whose entries are let in together, by one departure
+  waiters      --many tasks of one service wait for one lock, then take their turns: how long, in how much memory
+  held         --many locks are held by one service for 20 times --time: what they cost at rest
+
+--waiters gives the N. The memory is what the process has more than at its start: measure one of the last two at a time, \
+for one kind.";
+
+pub(crate) const BENCH_KIND: &str = "\
+Only locks of these kinds [default: all]
+
+In handover and waiters, every second contender of a shared lock takes it exclusively, and a semaphore has 4 permits, or one less \
+than contend in handover. In fanout an exclusive entry, or one that takes all permits, lets in shared ones, or some that take a permit each.";
+
+pub(crate) const BENCH: &str = "\
+Uses locks under the name fairlock-bench only, and removes what they leave. Fails if anybody was overtaken. Of the servers \
+it reads what they tell: redis with INFO, etcd with /metrics, ZooKeeper with the four-letter word mntr, and its processor \
+time if it runs on this machine.
+
+JSON: an object with
+  row                      \"uncontended\", \"parallel\", \"handover\" or \"fanout\"
+  kind                     \"exclusive\", \"shared\" or \"semaphore\"
+  release                  \"awaited\" or \"dropped\"
+  n                        how many contend, or are let in
+  services                 how many services they are spread over
+  rounds                   how many rounds were measured
+  grants_per_second        median, min and max of the rounds
+  acquire_us               p50 and p99 of the time from the call to the grant, in microseconds
+  cycle_us                 the same until it is given back
+  handover_us              the same from the departure of the last one that was waited for to the grant
+  requests_per_grant       messages that the server got
+  commands_per_grant       commands of Redis, those inside scripts too
+  bytes_per_grant          in both directions
+  server_cpu_us_per_grant  processor time of the server
+  jain                     Jain's index of how evenly the grants fell: 1 for evenly, 1/n if one got all
+  overtaking               how many were granted before their turn
+  floor                    an object with the fields from grants_per_second to server_cpu_us_per_grant, or null
+  ratio                    median, min and max of our grants to those of the floor, round by round
+What is not known is null. For waiters and held it has row, kind and n, and
+  seconds_to_queue         until all waited, or were held
+  memory_bytes_each        memory of this process for each
+  grants_per_second        of the waiters, when they take their turns
+  overtaking               as above
+  requests_per_second, commands_per_second, bytes_per_second, server_cpu_ms_per_second
+                           of the server, while the locks are held
+
+Examples:
+  fairlock bench --url redis://localhost:6379
+  fairlock bench --only handover --kind exclusive --waiters 10,200 --json
+  fairlock bench --only held --kind exclusive --many 1000
+  fairlock bench --only handover --plot handover.svg";
 
 pub(crate) const COMPLETIONS: &str = "\
 Examples:

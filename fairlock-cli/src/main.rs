@@ -1,6 +1,7 @@
 //! The command `fairlock`: a program under a fair distributed lock, and views of the queues.
 
 mod arguments;
+mod bench;
 mod child;
 mod cleanup;
 mod conformance;
@@ -67,6 +68,11 @@ fn execute(Arguments { url, command }: &Arguments) -> Result<ExitCode, Failure> 
             allow_many_files()?;
             conformance::conformance(url, options)
         }
+        Command::Bench(options) => {
+            allow_many_files()?;
+            // Each of many sessions would have the same warnings.
+            on_runtime_with(LevelFilter::ERROR, bench::bench(url, options))
+        }
         Command::Completions(options) => generate::completions(options),
         Command::Man(options) => generate::man(options),
     }
@@ -80,7 +86,14 @@ fn allow_many_files() -> io::Result<()> {
 }
 
 fn on_runtime(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
-    log_to_stderr();
+    on_runtime_with(LevelFilter::WARN, command)
+}
+
+fn on_runtime_with(
+    logged: LevelFilter,
+    command: impl Future<Output = Result<ExitCode, Failure>>,
+) -> Result<ExitCode, Failure> {
+    log_to_stderr(logged);
     let runtime = Runtime::new()?;
     let ended = runtime.block_on(command);
     // A name that is still being looked up must not hold up the end.
@@ -88,8 +101,8 @@ fn on_runtime(command: impl Future<Output = Result<ExitCode, Failure>>) -> Resul
     ended
 }
 
-fn log_to_stderr() {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
+fn log_to_stderr(logged: LevelFilter) {
+    let filter = EnvFilter::builder().with_default_directive(logged.into()).from_env_lossy();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -85,6 +85,29 @@ impl Drop for Progress {
     }
 }
 
+/// A line on the terminal that says what goes on, and disappears at the end; nothing elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    shown: bool,
+}
+
+impl Line {
+    pub(crate) fn show(&mut self, text: &str) {
+        if io::stderr().is_terminal() {
+            redraw(text);
+            self.shown = true;
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.shown {
+            let _ = write!(io::stderr(), "{CLEAR_LINE}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};

@@ -72,6 +72,16 @@ async fn ctrl_z_stops_the_program_and_fg_lets_it_go_on() {
     assert!(terminal.until_line("exit ").await.trim().ends_with("exit 3"));
 }
 
+#[tokio::test]
+async fn a_benchmark_says_how_far_it_is_and_then_what_it_found() {
+    let place = Place::directory();
+    let mut terminal =
+        on_terminal(&place, "$FAIRLOCK bench --only uncontended --kind exclusive --rounds 2 --time 10ms");
+    terminal.until_text("1 of 1, uncontended of 1: round 2 of 2").await;
+    terminal.until_line("ROW").await;
+    assert!(terminal.line().await.unwrap().starts_with("uncontended"));
+}
+
 /// As it stands between double quotes.
 fn escaped(program: &str) -> String {
     program.replace('$', "\\$")
