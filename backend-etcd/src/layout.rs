@@ -78,7 +78,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         let (kind, rest) = EntryKind::split(name)?;
         let (session, number) = rest.split_once('-')?;
         Some(Self { session: canonical(session)?, number: canonical(number)?, kind })
@@ -128,11 +128,6 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (slot, created) = text.rsplit_once('@')?;
-        Some(Self { slot: Slot::parse(slot)?, created: revision(created)? })
-    }
-
     /// What tells its entry from all others in the queue, without a look at its value.
     pub(crate) fn id(&self) -> EntryId {
         EntryId::from(&*self.to_string())
@@ -313,7 +308,6 @@ mod tests {
             let written = slot.key(&prefix);
             let position = Position { slot, created };
             prop_assert_eq!(Slot::parse(written.strip_prefix(&prefix).unwrap()), Some(slot));
-            prop_assert_eq!(Position::parse(&position.to_string()), Some(position));
             prop_assert_eq!(Stay::of(&position.id(), &prefix), Some(position.stay(&prefix)));
             prop_assert_eq!(written.starts_with(&decisive_prefix(&prefix, EntryKind::Shared)), kind == EntryKind::Exclusive);
             let family_prefix = family_prefix("/r", kind.family());
@@ -324,7 +318,6 @@ mod tests {
         fn any_name_is_read_without_panic(name: String, like in "(ex|sh|sem)[-0-9é]{0,24}-?[0-9]{0,22}@?[0-9]{0,20}") {
             for text in [name, like] {
                 Slot::parse(&text);
-                Position::parse(&text);
                 Stay::of(&EntryId::from(&*text), "/r/lock/a/");
             }
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::layout::{Position, revision};
+use crate::layout::{Position, Slot, revision};
 
 /// These entries hold; and who stands behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,19 +15,33 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// The message, unless it says nothing. What cannot be understood is left out.
+    /// The message, unless it says nothing. What cannot be understood is left out, and all that comes after it.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let holders: Vec<i64> = text.split(' ').map_while(revision).collect();
-        let behind = text.split(' ').skip(holders.len()).map_while(Position::parse).collect();
-        (!holders.is_empty()).then_some(Self { holders, behind })
+        let mut last = *holders.last()?;
+        let behind = text.split(' ').skip(holders.len()).map_while(|next| {
+            let (slot, later) = next.rsplit_once('+')?;
+            last = last.checked_add(revision(later)?)?;
+            Some(Position { slot: Slot::parse(slot)?, created: last })
+        });
+        Some(Self { behind: behind.collect(), holders })
     }
 }
 
+/// The revisions of the holders; and for each of the others its slot, and by how much its revision is later than the one
+/// before.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let holders = self.holders.iter().map(ToString::to_string);
-        let behind = self.behind.iter().map(ToString::to_string);
-        f.write_str(&holders.chain(behind).collect::<Vec<_>>().join(" "))
+        let (mut last, mut separator) = (0, "");
+        for created in &self.holders {
+            write!(f, "{separator}{created}")?;
+            (last, separator) = (*created, " ");
+        }
+        for next in &self.behind {
+            write!(f, " {}+{}", next.slot, next.created - last)?;
+            last = next.created;
+        }
+        Ok(())
     }
 }
 
@@ -37,27 +51,31 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::layout::Slot;
 
     #[test]
     fn what_makes_no_sense_says_nothing() {
-        for text in ["", " ", "nonsense", "-1", "01", "ex-1-2@3", "/fairlock/lock/a/0-0-ex@12"] {
+        for text in ["", " ", "nonsense", "-1", "01", "ex-1-2+3", "/fairlock/lock/a/0-0-ex@12"] {
             assert_eq!(Message::parse(text), None, "{text}");
         }
-        let known = Message::parse("7 ex-1-2@9 nonsense ex-1-3@11").unwrap();
-        assert_eq!(known.to_string(), "7 ex-1-2@9");
+        let known = Message::parse("5 7 ex-1-2+2 nonsense ex-1-3+1").unwrap();
+        let next = Position { slot: Slot { session: 1, number: 2, kind: EntryKind::Exclusive }, created: 9 };
+        assert_eq!(known, Message { holders: vec![5, 7], behind: vec![next] });
+        assert_eq!(known.to_string(), "5 7 ex-1-2+2");
+        assert_eq!(Message::parse("9223372036854775807 ex-1-2+1").unwrap().behind, []);
     }
 
     proptest! {
         #[test]
         fn what_we_write_we_read(
-            holders in prop::collection::vec(0..i64::MAX, 1..4),
-            behind in prop::collection::vec((any::<u64>(), any::<u64>(), 0..i64::MAX), 0..9),
+            holders in prop::collection::vec(0..1i64 << 40, 1..4),
+            behind in prop::collection::vec((any::<u64>(), any::<u64>(), 0..1i64 << 40), 0..9),
         ) {
-            let position = |(session, number, created)| {
+            let mut created = holders[holders.len() - 1];
+            let positions = behind.into_iter().map(|(session, number, later)| {
+                created += later;
                 Position { slot: Slot { session, number, kind: EntryKind::Exclusive }, created }
-            };
-            let message = Message { holders, behind: behind.into_iter().map(position).collect() };
+            });
+            let message = Message { behind: positions.collect(), holders };
             prop_assert_eq!(Message::parse(&message.to_string()), Some(message));
         }
 

@@ -68,14 +68,16 @@ async fn whoever_leaves_tells_the_session_of_the_next_and_nobody_else() {
     let (bed, lock) = (Bed::new().await, lock("a"));
     let line = line(&bed, &lock, &[EntryKind::Exclusive; 3]).await;
     let next = bed.find(&line[1].entry.id).await.unwrap();
-    let behind = bed.place(&line[2].entry.id).await;
+    let behind = bed.find(&line[2].entry.id).await.unwrap();
     line[0].leave().await;
     eventually("a message", || async { !bed.under("/fairlock/inbox/").await.is_empty() }).await;
     let messages = bed.under("/fairlock/inbox/").await;
     assert_eq!(messages.len(), 1);
     let inbox = bed.inbox(&line[1].entry.id).await;
     assert_eq!((messages[0].lease(), messages[0].key_str().unwrap()), (next.lease(), &*inbox));
-    assert_eq!(messages[0].value_str().unwrap(), format!("{} {behind}", next.create_revision()));
+    let slot = behind.key_str().unwrap().rsplit_once('/').unwrap().1;
+    let (created, later) = (next.create_revision(), behind.create_revision() - next.create_revision());
+    assert_eq!(messages[0].value_str().unwrap(), format!("{created} {slot}+{later}"));
     line[1].session.close().await.unwrap();
     assert!(bed.under("/fairlock/inbox/").await.is_empty());
 }
