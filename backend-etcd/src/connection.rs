@@ -4,7 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{Client, Error as ClientError, GetOptions};
+use etcd_client::{
+    Client, Error as ClientError, GetOptions, GetResponse, KvClient, PutOptions, Txn, TxnResponse,
+};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lockcore::{Effect, Error, ErrorKind, Result};
 use tokio::sync::{Mutex, Semaphore};
@@ -29,6 +31,7 @@ pub(crate) struct Connection {
 #[derive(Clone)]
 pub(crate) struct Link {
     client: Arc<Client>,
+    kv: KvClient,
     endpoint: Arc<str>,
 }
 
@@ -41,6 +44,10 @@ impl std::fmt::Debug for Link {
 impl Link {
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    pub(crate) fn kv(&self) -> KvClient {
+        self.kv.clone()
     }
 
     /// The answer of this server, within the time that it may take.
@@ -121,9 +128,11 @@ impl Connection {
             let options = self.options.connect_options()?;
             let asked = async {
                 let client = Arc::new(Client::connect([&endpoint], Some(options)).await?);
+                // A queue may be longer than the library's limit for an answer.
+                let mut kv = client.kv_client().max_decoding_message_size(usize::MAX);
                 let question = GetOptions::new().with_count_only();
-                client.kv_client().get(session_key(self.options.root(), 0), Some(question)).await?;
-                Ok(Link { client, endpoint: endpoint.clone() })
+                kv.get(session_key(self.options.root(), 0), Some(question)).await?;
+                Ok(Link { client, kv, endpoint: endpoint.clone() })
             };
             limited(self.options.patience(), asked).await
         };
@@ -134,18 +143,44 @@ impl Connection {
     }
 
     /// The answer to a request, within the time that an answer may take.
-    pub(crate) async fn call<T, F>(&self, request: impl FnOnce(Client) -> F + Send) -> Result<T>
+    pub(crate) async fn call<T, F>(&self, request: impl FnOnce(&Link) -> F + Send) -> Result<T>
     where
         F: Future<Output = Result<T, ClientError>> + Send,
     {
         // Never closed.
         let _room = self.room.acquire().await;
         let link = self.link().await?;
-        let answer = link.answer(self.options.patience(), request(link.client().clone())).await;
+        let answer = link.answer(self.options.patience(), request(&link)).await;
         if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unreachable) {
             self.replace(&link).await;
         }
         answer
+    }
+
+    pub(crate) async fn txn(&self, txn: Txn) -> Result<TxnResponse> {
+        self.call(|link| {
+            let mut kv = link.kv();
+            async move { kv.txn(txn).await }
+        })
+        .await
+    }
+
+    pub(crate) async fn get(&self, key: impl Into<Vec<u8>>, options: GetOptions) -> Result<GetResponse> {
+        let key = key.into();
+        self.call(|link| {
+            let mut kv = link.kv();
+            async move { kv.get(key, Some(options)).await }
+        })
+        .await
+    }
+
+    pub(crate) async fn put(&self, key: String, value: String, options: PutOptions) -> Result<()> {
+        self.call(|link| {
+            let mut kv = link.kv();
+            async move { kv.put(key, value, Some(options)).await }
+        })
+        .await
+        .map(drop)
     }
 }
 
@@ -181,7 +216,7 @@ mod tests {
         let addresses = proxies.each_ref().map(|proxy| proxy.address().to_string());
         let connection =
             Connection::new(EtcdOptions::new(addresses).with_session_timeout(Duration::from_secs(3)));
-        let call = || connection.call(|client| async move { client.kv_client().get("/", None).await });
+        let call = || connection.get("/", GetOptions::new());
         call().await.unwrap();
         proxies.iter().for_each(Proxy::hold);
         let held = proxies.each_ref().map(Proxy::held);

@@ -1,61 +1,98 @@
 //! Tells those whom a departure lets in.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use etcd_client::{GetOptions, GetResponse, PutOptions, SortOrder, SortTarget};
 use futures::future::join_all;
 use lockcore::{EntryKind, LockKey, Result};
 
 use crate::heartbeat::Heart;
-use crate::layout::{Stay, admitted, inbox_key, lock_prefix, queue};
-use crate::session::kv;
-use crate::wake::Bells;
+use crate::layout::{Seen, admitted, decisive_number, holding, holds_alone, inbox_key, lock_prefix, queue};
+use crate::message::Message;
+use crate::places::Places;
 
-/// How much of a queue a transaction reads. A short queue needs no more; a longer one is read where no other
-/// request has to wait for that.
-pub(crate) const GLANCE: i64 = 8;
+/// How much of the head of a queue is read at least: whoever is let in is told who comes next, and next to that, so that
+/// they need not read it.
+const HEAD: i64 = 8;
 
 /// An entry of ours that has left.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Left {
     pub(crate) kind: EntryKind,
-    pub(crate) stay: Stay,
+    pub(crate) created: i64,
 }
 
-/// Tells the sessions of those whom this departure lets in. They would find out by themselves, but later: etcd
-/// serves watches that began in the past only ten times a second.
-pub(crate) async fn hand_over(heart: Heart, bells: Bells, lock: LockKey, left: Left, glance: GetResponse) {
-    match next(&heart, &lock, &left, glance).await {
-        Ok(sessions) => tell(&heart, &bells, left.stay, sessions).await,
+/// Tells the sessions of those whom this departure lets in. They would find out by themselves, but later.
+pub(crate) async fn hand_over(
+    heart: Heart,
+    places: Arc<Places>,
+    lock: LockKey,
+    left: Left,
+    glance: GetResponse,
+) {
+    match head(&heart, &lock, left, glance).await {
+        Ok(head) => tell(&heart, &places, messages(&head, left)).await,
         Err(error) => tracing::debug!(name = %lock.name, %error, "nobody told of a departure"),
     }
 }
 
-/// The sessions to tell: their leases, and their numbers.
-async fn next(heart: &Heart, lock: &LockKey, left: &Left, glance: GetResponse) -> Result<BTreeMap<i64, u64>> {
+/// As much of the head of the queue as has those whom this departure lets in.
+async fn head(heart: &Heart, lock: &LockKey, left: Left, glance: GetResponse) -> Result<Vec<Seen>> {
     let prefix = lock_prefix(heart.connection.options().root(), lock);
-    let head = if glance.more() {
-        let options = GetOptions::new().with_prefix().with_keys_only().with_limit(GLANCE);
-        let options = options.with_sort(SortTarget::Create, SortOrder::Ascend);
-        let prefix = prefix.clone();
-        heart.connection.call(|client| async move { kv(&client).get(prefix, Some(options)).await }).await?
-    } else {
-        glance
-    };
-    let queue = queue(&prefix, lock.family, head.kvs());
-    let admitted = admitted(&queue, left.kind, left.stay.created);
-    Ok(admitted.iter().map(|seen| (seen.lease, seen.slot.session)).collect())
+    let shared = left.kind == EntryKind::Shared;
+    if !glance.more() && !shared {
+        return Ok(queue(&prefix, lock.family, glance.kvs()));
+    }
+    let all =
+        GetOptions::new().with_prefix().with_keys_only().with_sort(SortTarget::Create, SortOrder::Ascend);
+    let some = all.clone().with_limit(HEAD.max(decisive_number(left.kind) + 1));
+    let got = heart.connection.get(&*prefix, some).await?;
+    let head = queue(&prefix, lock.family, got.kvs());
+    // Behind holders there may be more of them; but only the first that is not shared is let in by one that is.
+    if got.more() && holding(&head) == head.len() && !shared {
+        let got = heart.connection.get(&*prefix, all).await?;
+        return Ok(queue(&prefix, lock.family, got.kvs()));
+    }
+    Ok(head)
 }
 
-async fn tell(heart: &Heart, bells: &Bells, left: Stay, mut sessions: BTreeMap<i64, u64>) {
-    let (root, message) = (heart.connection.options().root(), left.to_string());
-    if sessions.remove(&heart.id).is_some() {
-        bells.has_left(left);
+/// What to tell the sessions of those whom this departure lets in, with their leases.
+fn messages(head: &[Seen], left: Left) -> BTreeMap<(u64, i64), Message> {
+    let mut messages = BTreeMap::new();
+    let limit = head.first().map(|seen| seen.kind().limit());
+    if head.iter().any(|seen| Some(seen.kind().limit()) != limit) {
+        // Whoever disagrees about the limit may not hold. They have to look.
+        return messages;
     }
-    // Whose lease is over needs no message: a write on it is refused.
-    join_all(sessions.into_iter().map(|(lease, session)| {
-        let (inbox, message) = (inbox_key(root, session), message.clone());
+    let admitted = admitted(head, left.kind, left.created);
+    // Of use to whoever holds alone.
+    let behind = match &head[admitted.clone()] {
+        [next] if holds_alone(next.kind()) => &head[admitted.end..],
+        _ => &[],
+    };
+    for seen in &head[admitted] {
+        let behind = behind.iter().map(|seen| seen.position);
+        let message = messages
+            .entry((seen.position.slot.session, seen.lease))
+            .or_insert_with(|| Message { holders: Vec::new(), behind: behind.collect() });
+        message.holders.push(seen.position.created);
+    }
+    messages
+}
+
+async fn tell(heart: &Heart, places: &Places, messages: BTreeMap<(u64, i64), Message>) {
+    let root = heart.connection.options().root();
+    join_all(messages.into_iter().map(async |((session, lease), message)| {
+        if session == heart.session {
+            places.told(message);
+            return;
+        }
+        // Whose lease is over needs no message: a write on it is refused.
         let put = PutOptions::new().with_lease(lease);
-        heart.connection.call(|client| async move { client.kv_client().put(inbox, message, Some(put)).await })
+        if let Err(error) = heart.connection.put(inbox_key(root, session), message.to_string(), put).await {
+            tracing::debug!(session, %error, "not told that it is its turn");
+        }
     }))
     .await;
 }

@@ -14,7 +14,6 @@ use tokio::time::sleep;
 
 use crate::connection::{Connection, Link, limited};
 use crate::layout::{ordered, session_key, sessions_prefix};
-use crate::session::kv;
 
 /// What the life of a session hangs on.
 #[derive(Debug, Clone)]
@@ -36,8 +35,9 @@ impl Heart {
         let id = rand::rng().random_range(1..=i64::MAX);
         let begun = async {
             let (ttl, options) = (connection.options().ttl(), LeaseGrantOptions::new().with_id(id));
-            let grant = |client: etcd_client::Client| async move {
-                client.lease_client().grant(ttl, Some(options)).await
+            let grant = |link: &Link| {
+                let mut leases = link.client().lease_client();
+                async move { leases.grant(ttl, Some(options)).await }
             };
             let granted = u64::try_from(connection.call(grant).await?.ttl()).unwrap_or_default();
             let session = take_number(&connection, id).await?;
@@ -114,8 +114,8 @@ impl Heart {
     /// answer renewals (<https://github.com/etcd-io/etcd/issues/15247>), but not this.
     pub(crate) async fn confirm(&self, link: &Link) -> Result<()> {
         let key = session_key(self.connection.options().root(), self.session);
-        let mut client = link.client().kv_client();
-        let question = client.get(key, Some(GetOptions::new().with_keys_only()));
+        let mut kv = link.kv();
+        let question = kv.get(key, Some(GetOptions::new().with_keys_only()));
         let got = link.answer(self.connection.options().patience(), question).await?;
         // Another session has the number only if somebody removed our key.
         if got.kvs().iter().any(|key| key.lease() == self.id) { Ok(()) } else { Err(self.expired()) }
@@ -134,7 +134,11 @@ impl Heart {
 }
 
 async fn revoke(connection: &Connection, id: i64) -> Result<()> {
-    connection.call(|client| async move { client.lease_client().revoke(id).await }).await.map(drop)
+    let revoke = |link: &Link| {
+        let mut leases = link.client().lease_client();
+        async move { leases.revoke(id).await }
+    };
+    connection.call(revoke).await.map(drop)
 }
 
 /// Takes a number that no other session has as long as this lease lives. Numbers are used again, so that the names
@@ -143,14 +147,14 @@ async fn take_number(connection: &Connection, lease: i64) -> Result<u64> {
     let root = connection.options().root();
     let mut spread = 2;
     loop {
-        let (prefix, count) = (sessions_prefix(root), GetOptions::new().with_prefix().with_count_only());
-        let count = |client| async move { kv(&client).get(prefix, Some(count)).await };
-        let sessions = u64::try_from(connection.call(count).await?.count()).unwrap_or_default();
+        let count = GetOptions::new().with_prefix().with_count_only();
+        let counted = connection.get(sessions_prefix(root), count).await?;
+        let sessions = u64::try_from(counted.count()).unwrap_or_default();
         let session = rand::rng().random_range(0..=sessions.saturating_mul(spread));
         let key = session_key(root, session);
         let put = TxnOp::put(&*key, ordered(0), Some(PutOptions::new().with_lease(lease)));
         let take = Txn::new().when([Compare::create_revision(key, CompareOp::Equal, 0)]).and_then([put]);
-        if connection.call(|client| async move { kv(&client).txn(take).await }).await?.succeeded() {
+        if connection.txn(take).await?.succeeded() {
             return Ok(session);
         }
         spread = spread.saturating_mul(2);

@@ -1,6 +1,7 @@
 //! PURE: what the keys are called, what they hold, in which order the entries stand, and whom a departure lets in.
 
 use std::fmt;
+use std::ops::Range;
 
 use etcd_client::KeyValue;
 use lockcore::queue::rule::holders;
@@ -31,9 +32,33 @@ pub(crate) fn inbox_key(root: &str, session: u64) -> String {
     format!("{root}/inbox/{session}")
 }
 
-/// A number as text that sorts like the number.
+/// What the keys of all entries begin with that decide about an entry of this kind: who waits for a shared one is
+/// nobody's business but that of the exclusive ones.
+pub(crate) fn decisive_prefix(lock_prefix: &str, kind: EntryKind) -> String {
+    match kind {
+        EntryKind::Shared => format!("{lock_prefix}{}-", EntryKind::Exclusive.encode()),
+        EntryKind::Exclusive | EntryKind::Permits { .. } => lock_prefix.to_owned(),
+    }
+}
+
+/// How many entries ahead, out of those with the [decisive prefix](decisive_prefix), leave no room for one of this
+/// kind, however little they ask for.
+pub(crate) fn decisive_number(kind: EntryKind) -> i64 {
+    match kind {
+        EntryKind::Exclusive | EntryKind::Shared => 1,
+        EntryKind::Permits { limit, .. } => i64::from(limit),
+    }
+}
+
+/// Whether an entry of this kind holds only as the first of its queue, and alone.
+pub(crate) fn holds_alone(kind: EntryKind) -> bool {
+    kind.weight() == kind.limit()
+}
+
+/// A number as text that sorts like the number, and is short where that is small.
 pub(crate) fn ordered(number: u64) -> String {
-    format!("{number:020}")
+    let digits = number.to_string();
+    format!("{:02}.{digits}", digits.len())
 }
 
 /// The lock that an entry with this key stands in.
@@ -53,12 +78,10 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    fn parse(family: Family, name: &str) -> Option<Self> {
-        let (session, rest) = name.split_once('-')?;
-        let (number, kind) = rest.split_once('-')?;
-        let slot =
-            Self { session: canonical(session)?, number: canonical(number)?, kind: EntryKind::decode(kind)? };
-        (slot.kind.family() == family).then_some(slot)
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let (kind, rest) = EntryKind::split(name)?;
+        let (session, number) = rest.split_once('-')?;
+        Some(Self { session: canonical(session)?, number: canonical(number)?, kind })
     }
 
     /// The key of an entry in this slot.
@@ -69,7 +92,7 @@ impl Slot {
 
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.session, self.number, self.kind.encode())
+        write!(f, "{}-{}-{}", self.kind.encode(), self.session, self.number)
     }
 }
 
@@ -85,21 +108,39 @@ pub(crate) struct Stay {
 }
 
 impl Stay {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (key, created) = text.rsplit_once('@')?;
-        Some(Self { key: key.to_owned(), created: i64::try_from(canonical(created)?).ok()? })
-    }
-
-    /// The stay at a key of this lock that an id of [`Seen::id`] names.
+    /// The stay at a key of this lock that an id of [`Position::id`] names.
     pub(crate) fn of(id: &EntryId, lock_prefix: &str) -> Option<Self> {
-        let Self { key, created } = Self::parse(id.as_str())?;
-        Some(Self { key: format!("{lock_prefix}{key}"), created })
+        let (name, created) = id.as_str().rsplit_once('@')?;
+        Some(Self { key: format!("{lock_prefix}{name}"), created: revision(created)? })
     }
 }
 
-impl fmt::Display for Stay {
+/// The revision that this text is.
+pub(crate) fn revision(text: &str) -> Option<i64> {
+    i64::try_from(canonical(text)?).ok()
+}
+
+/// Where an entry stands: its slot, and the revision at which it was created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) slot: Slot,
+    pub(crate) created: i64,
+}
+
+impl Position {
+    /// What tells its entry from all others in the queue, without a look at its value.
+    pub(crate) fn id(&self) -> EntryId {
+        EntryId::from(&*self.to_string())
+    }
+
+    pub(crate) fn stay(&self, lock_prefix: &str) -> Stay {
+        Stay { key: self.slot.key(lock_prefix), created: self.created }
+    }
+}
+
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.key, self.created)
+        write!(f, "{}@{}", self.slot, self.created)
     }
 }
 
@@ -111,9 +152,7 @@ pub(crate) fn value(entry: &Entry) -> String {
 /// An entry as the server shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
-    pub(crate) slot: Slot,
-    /// The revision at which it was created: its place in the queue, and its token.
-    pub(crate) created: i64,
+    pub(crate) position: Position,
     /// The lease of its session.
     pub(crate) lease: i64,
     value: String,
@@ -121,56 +160,56 @@ pub(crate) struct Seen {
 
 impl Seen {
     fn new(lock_prefix: &str, family: Family, entry: &KeyValue) -> Option<Self> {
-        let key = str::from_utf8(entry.key()).ok()?;
-        Some(Self {
-            slot: Slot::parse(family, key.strip_prefix(lock_prefix)?)?,
-            created: entry.create_revision(),
+        let slot = Slot::parse(str::from_utf8(entry.key()).ok()?.strip_prefix(lock_prefix)?)?;
+        (slot.kind.family() == family).then(|| Self {
+            position: Position { slot, created: entry.create_revision() },
             lease: entry.lease(),
             value: String::from_utf8_lossy(entry.value()).into_owned(),
         })
     }
 
-    /// What tells it from all others in its queue, without its value.
-    pub(crate) fn id(&self) -> EntryId {
-        seen_id(self.slot, self.created)
+    pub(crate) fn kind(&self) -> EntryKind {
+        self.position.slot.kind
     }
 
     /// Its own id, and its label. What other software wrote is all label.
     pub(crate) fn id_and_label(&self) -> (EntryId, String) {
         let own =
             self.value.split_once(' ').and_then(|(id, label)| Some((EntryId::parse(id)?, label.to_owned())));
-        own.unwrap_or_else(|| (self.id(), self.value.clone()))
+        own.unwrap_or_else(|| (self.position.id(), self.value.clone()))
     }
-}
-
-/// The [id](Seen::id) of the entry that was created in this slot at this revision.
-pub(crate) fn seen_id(slot: Slot, created: i64) -> EntryId {
-    EntryId::from(&*Stay { key: slot.to_string(), created }.to_string())
 }
 
 /// The queue that these keys form. Keys that are no entries are left out.
 pub(crate) fn queue(lock_prefix: &str, family: Family, keys: &[KeyValue]) -> Vec<Seen> {
     let mut queue: Vec<Seen> = keys.iter().filter_map(|key| Seen::new(lock_prefix, family, key)).collect();
     // Entries that one transaction made have the same revision; ours never do.
-    queue.sort_by_key(|seen| (seen.created, seen.slot.session, seen.slot.number));
+    queue.sort_by_key(|seen| (seen.position.created, seen.position.slot.session, seen.position.slot.number));
     queue
 }
 
 /// The queue as the rule wants it.
-pub(crate) fn entries(queue: &[Seen]) -> Vec<QueuedEntry> {
-    queue.iter().map(|seen| QueuedEntry { id: seen.id(), kind: seen.slot.kind }).collect()
+pub(crate) fn entries(positions: impl IntoIterator<Item = Position>) -> Vec<QueuedEntry> {
+    positions
+        .into_iter()
+        .map(|position| QueuedEntry { id: position.id(), kind: position.slot.kind })
+        .collect()
+}
+
+/// How many of the queue hold, counted from its head.
+pub(crate) fn holding(queue: &[Seen]) -> usize {
+    let limit = queue.first().map_or(0, |head| head.kind().limit());
+    holders(limit, queue.iter().map(|seen| seen.kind().weight()))
 }
 
 /// Those who hold in this queue, but did not while the entry of this kind stood in it, created at this revision.
-pub(crate) fn admitted(queue: &[Seen], kind: EntryKind, created: i64) -> &[Seen] {
-    let limit = queue.first().map_or(0, |head| head.slot.kind.limit());
-    let weights = |queue: &[Seen]| queue.iter().map(|seen| seen.slot.kind.weight()).collect::<Vec<_>>();
-    let ahead = queue.partition_point(|seen| seen.created < created);
-    let now = weights(queue);
-    let mut then = now.clone();
+pub(crate) fn admitted(queue: &[Seen], kind: EntryKind, created: i64) -> Range<usize> {
+    let limit = queue.first().map_or(0, |head| head.kind().limit());
+    let ahead = queue.partition_point(|seen| seen.position.created < created);
+    let mut then: Vec<u32> = queue.iter().map(|seen| seen.kind().weight()).collect();
     then.insert(ahead, kind.weight());
-    let (before, now) = (holders(limit, then), holders(limit, now));
-    &queue[(before - usize::from(before > ahead)).min(now)..now]
+    let (before, now) = (holders(limit, then), holding(queue));
+    (before - usize::from(before > ahead)).min(now)..now
 }
 
 #[cfg(test)]
@@ -188,21 +227,21 @@ mod tests {
     }
 
     fn seen(created: i64, kind: EntryKind) -> Seen {
-        Seen { slot: slot(kind), created, lease: 1, value: String::new() }
+        Seen { position: Position { slot: slot(kind), created }, lease: 1, value: String::new() }
     }
 
     #[test]
     fn keys() {
         let (lock, semaphore) = (key(Family::Lock, "a/b"), key(Family::Semaphore, ".."));
         let prefix = lock_prefix("/r", &lock);
-        assert_eq!(slot(EntryKind::Exclusive).key(&prefix), "/r/lock/a%2Fb/3-7-ex");
-        assert_eq!(slot(EntryKind::Shared).key(&prefix), "/r/lock/a%2Fb/3-7-sh");
+        assert_eq!(slot(EntryKind::Exclusive).key(&prefix), "/r/lock/a%2Fb/ex-3-7");
+        assert_eq!(slot(EntryKind::Shared).key(&prefix), "/r/lock/a%2Fb/sh-3-7");
         let permits = slot(EntryKind::Permits { permits: 2, limit: 3 });
-        assert_eq!(permits.key(&lock_prefix("/r", &semaphore)), "/r/semaphore/%2E./3-7-sem-2-3");
+        assert_eq!(permits.key(&lock_prefix("/r", &semaphore)), "/r/semaphore/%2E./sem-2-3-3-7");
         assert_eq!(session_key("/r", 42), "/r/session/42");
         assert_eq!(inbox_key("/r", 42), "/r/inbox/42");
-        assert_eq!(lock_name("/r/lock/", b"/r/lock/a%2Fb/3-7-ex"), Some(lock.name));
-        for stranger in ["/r/lock/a", "/r/lock/%2fb/3-7-ex", "/r/lock//3-7-ex", "/s/lock/a/3-7-ex"] {
+        assert_eq!(lock_name("/r/lock/", b"/r/lock/a%2Fb/ex-3-7"), Some(lock.name));
+        for stranger in ["/r/lock/a", "/r/lock/%2fb/ex-3-7", "/r/lock//ex-3-7", "/s/lock/a/ex-3-7"] {
             assert_eq!(lock_name("/r/lock/", stranger.as_bytes()), None, "{stranger}");
         }
     }
@@ -212,24 +251,24 @@ mod tests {
         for name in [
             "",
             "-ex",
-            "1-ex",
+            "ex-",
+            "ex-1",
             "1-2",
-            "1-2-",
-            "1-2-ex-",
-            "1-2-EX",
-            "01-2-ex",
-            "1-+2-ex",
-            "1-é-ex",
-            "1-2-sem-1-3",
-            "1-2-ex/b",
+            "ex-1-2-",
+            "EX-1-2",
+            "ex-01-2",
+            "ex-1-+2",
+            "ex-1-é",
+            "ex-1-2/b",
+            "sem-1-2",
+            "sem-0-3-1-2",
+            "sem-4-3-1-2",
+            "sem-01-3-1-2",
         ] {
-            assert_eq!(Slot::parse(Family::Lock, name), None, "{name}");
-        }
-        for name in ["1-2-ex", "1-2-sem", "1-2-sem-1", "1-2-sem-0-3", "1-2-sem-4-3", "1-2-sem-01-3"] {
-            assert_eq!(Slot::parse(Family::Semaphore, name), None, "{name}");
+            assert_eq!(Slot::parse(name), None, "{name}");
         }
         for text in ["", "a", "a@", "@x", "a@-1", "a@01", "a@9223372036854775808"] {
-            assert_eq!(Stay::parse(text), None, "{text}");
+            assert_eq!(Stay::of(&EntryId::from(text), "/r/lock/a/"), None, "{text}");
         }
     }
 
@@ -239,7 +278,7 @@ mod tests {
         let ours = Entry { id: EntryId::from("x1"), kind: EntryKind::Shared, label: "a b".to_owned() };
         assert_eq!(written(&value(&ours)).id_and_label(), (ours.id, ours.label));
         for foreign in ["", "x1", "é y"] {
-            assert_eq!(written(foreign).id_and_label(), (EntryId::from("3-7-sh@9"), foreign.to_owned()));
+            assert_eq!(written(foreign).id_and_label(), (EntryId::from("sh-3-7@9"), foreign.to_owned()));
         }
     }
 
@@ -247,12 +286,12 @@ mod tests {
     fn a_departure_lets_in_those_who_could_not_hold_before() {
         let (ex, sh) = (EntryKind::Exclusive, EntryKind::Shared);
         let queue = [seen(2, sh), seen(3, sh), seen(4, ex), seen(5, sh)];
-        assert_eq!(admitted(&queue, ex, 1), &queue[..2]);
-        assert_eq!(admitted(&queue, sh, 1), &[]);
-        assert_eq!(admitted(&queue[2..], sh, 1), &queue[2..3]);
-        assert_eq!(admitted(&[queue[0].clone(), queue[3].clone()], ex, 4), &queue[3..]);
-        assert_eq!(admitted(&queue, sh, 9), &[]);
-        assert_eq!(admitted(&[], ex, 1), &[]);
+        assert_eq!(admitted(&queue, ex, 1), 0..2);
+        assert!(admitted(&queue, sh, 1).is_empty());
+        assert_eq!(admitted(&queue[2..], sh, 1), 0..1);
+        assert_eq!(admitted(&[queue[0].clone(), queue[3].clone()], ex, 4), 1..2);
+        assert!(admitted(&queue, sh, 9).is_empty());
+        assert!(admitted(&[], ex, 1).is_empty());
     }
 
     fn kind() -> impl Strategy<Value = EntryKind> {
@@ -267,20 +306,20 @@ mod tests {
             let lock = key(kind.family(), &name);
             let (slot, prefix) = (Slot { session, number, kind }, lock_prefix("/r", &lock));
             let written = slot.key(&prefix);
-            prop_assert_eq!(Slot::parse(kind.family(), written.strip_prefix(&prefix).unwrap()), Some(slot));
-            let stay = Stay { key: written.clone(), created };
-            prop_assert_eq!(Stay::parse(&stay.to_string()), Some(stay.clone()));
-            prop_assert_eq!(Stay::of(&seen_id(slot, created), &prefix), Some(stay));
+            let position = Position { slot, created };
+            prop_assert_eq!(Slot::parse(written.strip_prefix(&prefix).unwrap()), Some(slot));
+            prop_assert_eq!(Stay::of(&position.id(), &prefix), Some(position.stay(&prefix)));
+            prop_assert_eq!(written.starts_with(&decisive_prefix(&prefix, EntryKind::Shared)), kind == EntryKind::Exclusive);
             let family_prefix = family_prefix("/r", kind.family());
             prop_assert_eq!(lock_name(&family_prefix, written.as_bytes()), Some(lock.name));
         }
 
         #[test]
-        fn any_name_is_read_without_panic(name: String, like in "[0-9]{0,22}-?[0-9]{0,2}-(ex|sh|sem)[-0-9é]{0,24}@?[0-9]{0,20}") {
-            Slot::parse(Family::Lock, &name);
-            Slot::parse(Family::Semaphore, &like);
-            Stay::parse(&name);
-            Stay::parse(&like);
+        fn any_name_is_read_without_panic(name: String, like in "(ex|sh|sem)[-0-9é]{0,24}-?[0-9]{0,22}@?[0-9]{0,20}") {
+            for text in [name, like] {
+                Slot::parse(&text);
+                Stay::of(&EntryId::from(&*text), "/r/lock/a/");
+            }
         }
 
         #[test]
@@ -294,12 +333,12 @@ mod tests {
                 .zip(weights)
                 .map(|(created, permits)| seen(created, EntryKind::Permits { permits, limit: 4 }))
                 .collect();
-            let holding = |queue: &[Seen]| queue[..holders(4, queue.iter().map(|seen| seen.slot.kind.weight()))].to_vec();
+            let holding = |queue: &[Seen]| queue[..holders(4, queue.iter().map(|seen| seen.kind().weight()))].to_vec();
             let (before, mut queue) = (holding(&all), all.clone());
             let left = queue.remove(left.index(all.len()));
             let mut expected = holding(&queue);
             expected.retain(|seen| !before.contains(seen));
-            prop_assert_eq!(admitted(&queue, left.slot.kind, left.created), expected);
+            prop_assert_eq!(&queue[admitted(&queue, left.kind(), left.position.created)], expected);
         }
     }
 }

@@ -29,10 +29,12 @@ mod error;
 mod handover;
 mod heartbeat;
 mod layout;
+mod message;
 mod options;
 mod places;
 mod queue;
 mod session;
+mod wait;
 mod wake;
 
 pub use backend::{Etcd, EtcdFactory, SCHEME, SCHEME_TLS};

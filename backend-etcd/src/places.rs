@@ -1,12 +1,14 @@
 //! What a session knows of its own entries, and the slots that they use.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lockcore::queue::Standing;
 use lockcore::{Entry, EntryId, EntryKind, LockKey};
+use tokio::sync::Notify;
 
-use crate::layout::{Slot, value};
+use crate::layout::{Position, Slot, value};
+use crate::message::Message;
 
 /// What is known of one entry.
 #[derive(Debug, Clone)]
@@ -18,6 +20,12 @@ pub(crate) struct Place {
     pub(crate) created: Option<i64>,
     /// Where it stood, as long as it and all that it waits for stay.
     pub(crate) stood: Option<Standing>,
+    /// How many stood ahead of it, where no more is known than that some of them did.
+    pub(crate) ahead: u32,
+    /// That it holds, as a [message](Message) said; and who stands behind, as far as that said it.
+    pub(crate) admitted: Option<Vec<Position>>,
+    /// Rings when there is news of it.
+    pub(crate) bell: Arc<Notify>,
     /// The requests to create it that may still be executed.
     pub(crate) unheard: Vec<u64>,
 }
@@ -33,6 +41,10 @@ pub(crate) struct Places {
 struct State {
     requests: u64,
     own: HashMap<EntryId, Place>,
+    /// Those of the entries whose revision is known.
+    created: HashMap<i64, EntryId>,
+    /// What messages said of entries whose revision may not be known yet.
+    early: HashMap<i64, Vec<Position>>,
     slots: HashMap<(LockKey, EntryKind), Slots>,
 }
 
@@ -52,11 +64,46 @@ impl State {
         });
         Slot { session, number, kind }
     }
+
+    /// The entry was created at this revision.
+    fn created(&mut self, id: &EntryId, created: i64) {
+        let Some(place) = self.own.get_mut(id) else { return };
+        if let Some(other) = place.created.replace(created) {
+            self.created.remove(&other);
+        }
+        self.created.insert(created, id.clone());
+        if let Some(behind) = self.early.remove(&created) {
+            self.admitted(created, behind);
+        }
+        self.drop_early();
+    }
+
+    /// The entry that was created at this revision holds. Whoever waits for that is woken up.
+    fn admitted(&mut self, created: i64, behind: Vec<Position>) {
+        if let Some(place) = self.created.get(&created).and_then(|id| self.own.get_mut(id)) {
+            (place.stood, place.admitted) = (Some(Standing::Holds), Some(behind));
+            place.bell.notify_one();
+        } else if self.created.len() < self.own.len() {
+            self.early.insert(created, behind);
+        }
+    }
+
+    /// When the revisions of all entries are known, the other messages were for entries that are gone.
+    fn drop_early(&mut self) {
+        if self.created.len() == self.own.len() {
+            self.early.clear();
+        }
+    }
 }
 
 impl Places {
     pub(crate) fn new(session: u64) -> Self {
         Self { session, state: Mutex::default() }
+    }
+
+    /// The number of the session.
+    pub(crate) fn session(&self) -> u64 {
+        self.session
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -73,7 +120,16 @@ impl Places {
             Some(place) => place,
             None => {
                 let slot = state.free_slot(self.session, lock, entry.kind);
-                Place { slot, value: value(entry), created: None, stood: None, unheard: Vec::new() }
+                Place {
+                    slot,
+                    value: value(entry),
+                    created: None,
+                    stood: None,
+                    ahead: 0,
+                    admitted: None,
+                    bell: Arc::default(),
+                    unheard: Vec::new(),
+                }
             }
         };
         let place = state.own.entry(entry.id.clone()).or_insert(place);
@@ -88,16 +144,14 @@ impl Places {
 
     /// The entry was created at this revision, by a request after which no earlier one is executed any more.
     pub(crate) fn appended(&self, id: &EntryId, created: i64) {
-        self.change(id, |place| {
-            place.created = Some(created);
-            place.unheard.clear();
-        });
+        self.lock().created(id, created);
+        self.change(id, |place| place.unheard.clear());
     }
 
     /// The entry was found, created at this revision by one of the requests that were not answered.
     pub(crate) fn found(&self, id: &EntryId, created: i64) {
+        self.lock().created(id, created);
         self.change(id, |place| {
-            place.created = Some(created);
             if place.unheard.len() == 1 {
                 place.unheard.clear();
             }
@@ -115,7 +169,28 @@ impl Places {
 
     /// This is where the entry stands.
     pub(crate) fn stands(&self, id: &EntryId, standing: &Standing) {
-        self.change(id, |place| place.stood = Some(standing.clone()));
+        self.change(id, |place| (place.stood, place.ahead) = (Some(standing.clone()), 0));
+    }
+
+    /// So many stand ahead of the entry that it cannot hold; which of them is the next, was not read.
+    pub(crate) fn stands_behind(&self, id: &EntryId, ahead: u32) {
+        self.change(id, |place| (place.stood, place.ahead) = (None, ahead));
+    }
+
+    /// A message has come.
+    pub(crate) fn told(&self, Message { holders, behind }: Message) {
+        let mut state = self.lock();
+        for created in holders {
+            state.admitted(created, behind.clone());
+        }
+    }
+
+    /// Messages up to this revision may not have come: wakes up those whom they may have been about.
+    pub(crate) fn deaf_until(&self, revision: i64) {
+        let state = self.lock();
+        let about =
+            state.own.values().filter(|place| place.created.is_none_or(|created| created <= revision));
+        about.for_each(|place| place.bell.notify_one());
     }
 
     fn change(&self, id: &EntryId, change: impl FnOnce(&mut Place)) {
@@ -129,7 +204,9 @@ impl Places {
     /// The entry is gone for good: its slot is free for another.
     pub(crate) fn forget(&self, lock: &LockKey, id: &EntryId) {
         let mut state = self.lock();
-        let Some(Place { slot, .. }) = state.own.remove(id) else { return };
+        let Some(Place { slot, created, .. }) = state.own.remove(id) else { return };
+        created.map(|created| state.created.remove(&created));
+        state.drop_early();
         let key = (lock.clone(), slot.kind);
         if let Some(slots) = state.slots.get_mut(&key) {
             slots.free.push(slot.number);
@@ -159,12 +236,12 @@ mod tests {
         let (places, lock) = (Places::new(5), lock());
         let entries = [EntryKind::Exclusive, EntryKind::Exclusive, EntryKind::Shared].map(entry);
         let slots = || entries.each_ref().map(|entry| places.trying(&lock, entry).1.slot.to_string());
-        assert_eq!(slots(), ["5-0-ex", "5-1-ex", "5-0-sh"]);
-        assert_eq!(slots(), ["5-0-ex", "5-1-ex", "5-0-sh"]);
+        assert_eq!(slots(), ["ex-5-0", "ex-5-1", "sh-5-0"]);
+        assert_eq!(slots(), ["ex-5-0", "ex-5-1", "sh-5-0"]);
         places.forget(&lock, &entries[0].id);
         places.forget(&lock, &entries[0].id);
-        assert_eq!(places.trying(&lock, &entry(EntryKind::Exclusive)).1.slot.to_string(), "5-0-ex");
-        assert_eq!(places.trying(&lock, &entry(EntryKind::Exclusive)).1.slot.to_string(), "5-2-ex");
+        assert_eq!(places.trying(&lock, &entry(EntryKind::Exclusive)).1.slot.to_string(), "ex-5-0");
+        assert_eq!(places.trying(&lock, &entry(EntryKind::Exclusive)).1.slot.to_string(), "ex-5-2");
     }
 
     #[test]
@@ -185,6 +262,33 @@ mod tests {
         places.forget(&lock, &entry.id);
         let state = places.lock();
         assert!(state.own.is_empty() && state.slots.is_empty());
+    }
+
+    #[test]
+    fn a_message_finds_the_entry_whose_revision_is_not_known_yet_and_no_other() {
+        let (places, lock) = (Places::new(5), lock());
+        let [first, second] = [(); 2].map(|()| entry(EntryKind::Exclusive));
+        let next = Position { slot: Slot { session: 6, number: 0, kind: EntryKind::Exclusive }, created: 30 };
+        let told = |holder| places.told(Message { holders: vec![holder], behind: vec![next] });
+        let admitted = |entry: &Entry| places.get(&entry.id).unwrap().admitted;
+        told(10);
+        places.trying(&lock, &first);
+        places.appended(&first.id, 10);
+        assert_eq!(admitted(&first), None, "it was told before it was sent");
+        places.trying(&lock, &second);
+        told(20);
+        told(21);
+        assert_eq!(admitted(&second), None);
+        places.appended(&second.id, 20);
+        assert_eq!((admitted(&first), admitted(&second)), (None, Some(vec![next])));
+        told(10);
+        assert_eq!(admitted(&first), Some(vec![next]));
+        for entry in [&first, &second] {
+            places.forget(&lock, &entry.id);
+        }
+        told(10);
+        let state = places.lock();
+        assert!(state.created.is_empty() && state.early.is_empty());
     }
 
     #[test]

@@ -11,13 +11,20 @@ use lockcore::{
 };
 
 use crate::error::is_settled;
-use crate::handover::{GLANCE, Left, hand_over};
-use crate::layout::{Seen, Stay, entries, ordered, queue, seen_id, session_key};
+use crate::handover::{Left, hand_over};
+use crate::layout::{
+    Position, Seen, Stay, decisive_number, decisive_prefix, entries, holds_alone, inbox_key, ordered, queue,
+    session_key,
+};
+use crate::message::Message;
 use crate::places::Place;
 use crate::session::EtcdSession;
 
 /// How many comparisons one transaction makes; etcd accepts 128 if it is not told otherwise.
 const COMPARISONS: usize = 100;
+
+/// How many entries a transaction that writes reads at most: all other writes have to wait for it.
+const GLANCE: i64 = 64;
 
 /// A part of a queue.
 pub(crate) struct View {
@@ -48,7 +55,7 @@ impl EtcdSession {
             if answer.succeeded() {
                 return self.appended(lock, &entry.id, &place, &answer).await;
             }
-            match self.found(&place, &range(&answer, 0)?) {
+            match self.found(lock, &place).await? {
                 Found::Ours(created) => {
                     self.places.found(&entry.id, created);
                     let standing = self.standing(lock, &entry.id).await?;
@@ -64,7 +71,7 @@ impl EtcdSession {
         }
     }
 
-    /// Appends the entry if its slot is empty and no removal was faster, and glances at the queue. If it does, no
+    /// Glances at those ahead, and appends the entry if its slot is empty and no removal was faster. If it does, no
     /// request for the entry that was sent before is executed afterwards.
     fn appending(&self, lock: &LockKey, place: &Place, request: u64) -> Txn {
         let key = place.slot.key(&self.lock_prefix(lock));
@@ -72,21 +79,24 @@ impl EtcdSession {
         let put = |key: &str, value: &str| {
             TxnOp::put(key, value, Some(PutOptions::new().with_lease(self.heart.id)))
         };
-        let mut then = vec![put(&key, &place.value), self.glance(lock)];
+        let mut then = vec![self.glance(lock, place.slot.kind), put(&key, &place.value)];
         if place.unheard.len() > 1 {
             then.push(put(&session, &ordered(request)));
         }
         let empty = Compare::create_revision(&*key, CompareOp::Equal, 0);
         let first = Compare::value(session, CompareOp::Less, ordered(request));
-        Txn::new().when([empty, first]).and_then(then).or_else([TxnOp::get(key, None)])
+        Txn::new().when([empty, first]).and_then(then)
     }
 
-    fn glance(&self, lock: &LockKey) -> TxnOp {
-        let options = GetOptions::new().with_prefix().with_keys_only().with_limit(GLANCE);
-        TxnOp::get(self.lock_prefix(lock), Some(options))
+    /// Reads as many of those who decide about entries of this kind as leave no room for another; unsorted, which the
+    /// server does fast.
+    fn glance(&self, lock: &LockKey, kind: EntryKind) -> TxnOp {
+        let number = decisive_number(kind).min(GLANCE);
+        let options = GetOptions::new().with_prefix().with_keys_only().with_limit(number);
+        TxnOp::get(decisive_prefix(&self.lock_prefix(lock), kind), Some(options))
     }
 
-    /// What the answer says of a new entry.
+    /// What the answer says of a new entry: all that it shows are ahead of that.
     async fn appended(
         &self,
         lock: &LockKey,
@@ -94,28 +104,36 @@ impl EtcdSession {
         place: &Place,
         answer: &TxnResponse,
     ) -> Result<Enqueued> {
-        let (glance, seen) = (range(answer, 1)?, revision(answer.header()));
+        let (glance, seen) = (range(answer, 0)?, revision(answer.header()));
         self.places.appended(id, created(seen));
-        let standing = if glance.more() {
-            self.standing(lock, id).await?
-        } else {
-            let queue = queue(&self.lock_prefix(lock), lock.family, glance.kvs());
-            let standing = standing(entries(&queue), &seen_id(place.slot, created(seen)), seen);
-            self.places.stands(id, &standing);
-            standing
+        let own = Position { slot: place.slot, created: created(seen) };
+        let view = View::new(&self.lock_prefix(lock), lock, &glance);
+        let standing = standing(entries(view.positions().chain([own])), &own.id(), seen);
+        let standing = match standing {
+            Standing::Holds if glance.more() => self.standing(lock, id).await?,
+            Standing::Waits { .. } if glance.more() => {
+                self.places.stands_behind(id, u32::try_from(glance.count()).unwrap_or(u32::MAX));
+                standing
+            }
+            _ => {
+                self.places.stands(id, &standing);
+                standing
+            }
         };
         Ok(Enqueued { token: FencingToken::new(seen.0), standing })
     }
 
-    /// What this read of the slot of an entry found.
-    fn found(&self, place: &Place, got: &GetResponse) -> Found {
-        match got.kvs().first() {
+    /// What is in the slot of the entry.
+    async fn found(&self, lock: &LockKey, place: &Place) -> Result<Found> {
+        let key = place.slot.key(&self.lock_prefix(lock));
+        let answer = self.txn(Txn::new().and_then([TxnOp::get(key, None)])).await?;
+        Ok(match range(&answer, 0)?.kvs().first() {
             Some(key) if key.value() == place.value.as_bytes() && key.lease() == self.heart.id => {
                 Found::Ours(key.create_revision())
             }
             Some(_) => Found::Other,
             None => Found::Nothing,
-        }
+        })
     }
 
     /// Where our entry stands now.
@@ -136,36 +154,42 @@ impl EtcdSession {
         Ok(Standing::Absent)
     }
 
-    /// Asks whether all that decides stays as it was, and otherwise for as much of the queue as decides.
+    /// Asks whether all that decides stays as it was, and otherwise for as much of the queue as decides: as many of those
+    /// ahead as leave no room, the nearest.
     async fn standing_of(&self, lock: &LockKey, place: &Place, created: i64) -> Result<Standing> {
-        let prefix = self.lock_prefix(lock);
-        let ahead = GetOptions::new().with_prefix().with_keys_only().with_max_create_revision(created);
-        let exclusive = place.slot.kind == EntryKind::Exclusive;
-        // It waits for the nearest entry ahead, whatever that is.
-        let nearest = || ahead.clone().with_sort(SortTarget::Create, SortOrder::Descend).with_limit(2);
-        let read = TxnOp::get(&*prefix, Some(if exclusive { nearest() } else { ahead.clone() }));
-        let stood = decisive(&prefix, place, created);
+        let (prefix, own) = (self.lock_prefix(lock), Position { slot: place.slot, created });
+        let ahead = GetOptions::new().with_prefix().with_keys_only().with_max_create_revision(created - 1);
+        let nearest = ahead.clone().with_sort(SortTarget::Create, SortOrder::Descend);
+        let nearest = nearest.with_limit(decisive_number(place.slot.kind));
+        let decisive = decisive_prefix(&prefix, place.slot.kind);
+        let stay = own.stay(&prefix);
+        let itself = TxnOp::get(&*stay.key, Some(GetOptions::new().with_keys_only()));
+        let read = [itself, TxnOp::get(&*decisive, Some(nearest))];
+        let stood = stays(&prefix, place, stay);
         let answer = match &stood {
-            Some((_, stays)) => self.txn(all_stay(stays).or_else([read])).await?,
-            None => self.txn(Txn::new().and_then([read])).await?,
+            Some((_, stays)) => self.txn(all_stay(stays).or_else(read)).await?,
+            None => self.txn(Txn::new().and_then(read)).await?,
         };
         if let Some((standing, _)) = stood
             && answer.succeeded()
         {
             return Ok(seen_again(standing, revision(answer.header())));
         }
-        let mut view = View::new(&prefix, lock, &range(&answer, 0)?);
-        if exclusive && view.strangers {
-            view = self.view(lock, ahead).await?;
+        if range(&answer, 0)?.kvs().first().is_none_or(|key| key.create_revision() != created) {
+            return Ok(Standing::Absent);
         }
-        Ok(standing(entries(&view.queue), &seen_id(place.slot, created), view.revision))
+        let mut view = View::new(&prefix, lock, &range(&answer, 1)?);
+        if view.strangers {
+            let got = self.get(&decisive, ahead).await?;
+            view = View { revision: view.revision, ..View::new(&prefix, lock, &got) };
+        }
+        Ok(standing(entries(view.positions().chain([own])), &own.id(), view.revision))
     }
 
     /// The part of the queue that the options ask for.
     pub(crate) async fn view(&self, lock: &LockKey, options: GetOptions) -> Result<View> {
         let prefix = self.lock_prefix(lock);
-        let got = self.get(prefix.clone(), options).await?;
-        Ok(View::new(&prefix, lock, &got))
+        Ok(View::new(&prefix, lock, &self.get(&prefix, options).await?))
     }
 
     /// When all of these were there; `None` if one is not.
@@ -194,27 +218,58 @@ impl EtcdSession {
 
     /// Deletes the entry, which is this one only with its create revision, and tells those whom that lets in.
     async fn delete(&self, lock: &LockKey, place: &Place) -> Result<Removed> {
-        let key = place.slot.key(&self.lock_prefix(lock));
-        let Some(created) = self.created_at(&key, place).await? else { return Ok(Removed::Absent) };
-        let then = [TxnOp::delete(&*key, None), self.glance(lock)];
-        let stay = Stay { key, created };
+        let Some(created) = self.created_at(lock, place).await? else { return Ok(Removed::Absent) };
+        let stay = Stay { key: place.slot.key(&self.lock_prefix(lock)), created };
+        if self.hand_to_next(lock, place, &stay).await? {
+            return Ok(Removed::Now);
+        }
+        let kind = place.slot.kind;
+        let then = [TxnOp::delete(&*stay.key, None), self.glance(lock, kind)];
         let answer = self.txn(Txn::new().when([there(&stay)]).and_then(then)).await?;
         if !answer.succeeded() {
             return Ok(Removed::Absent);
         }
-        let (heart, bells) = (self.heart.clone(), self.bells.clone());
-        let left = Left { kind: place.slot.kind, stay };
-        tokio::spawn(hand_over(heart, bells, lock.clone(), left, range(&answer, 1)?));
+        let glance = range(&answer, 1)?;
+        if !glance.kvs().is_empty() {
+            let (heart, places, left) = (self.heart.clone(), self.places.clone(), Left { kind, created });
+            tokio::spawn(hand_over(heart, places, lock.clone(), left, glance));
+        }
         Ok(Removed::Now)
     }
 
+    /// Deletes the entry and tells whoever is next, in one transaction, if it is known who that is.
+    async fn hand_to_next(&self, lock: &LockKey, place: &Place, stay: &Stay) -> Result<bool> {
+        let Some((next, behind)) = place.admitted.as_deref().and_then(|behind| behind.split_first()) else {
+            return Ok(false);
+        };
+        // Then nobody is ahead of the entry, and nobody else is let in.
+        if !(holds_alone(place.slot.kind) && holds_alone(next.slot.kind)) {
+            return Ok(false);
+        }
+        let (prefix, session) = (self.lock_prefix(lock), next.slot.session);
+        let message = Message { holders: vec![next.created], behind: behind.to_vec() };
+        let mut then = vec![TxnOp::delete(&*stay.key, None)];
+        if session != self.heart.session {
+            let put = PutOptions::new().with_ignore_lease();
+            then.push(TxnOp::put(inbox_key(&self.root, session), message.to_string(), Some(put)));
+        }
+        let both = [there(stay), there(&next.stay(&prefix))];
+        match self.txn(Txn::new().when(both).and_then(then)).await {
+            Ok(answer) if answer.succeeded() && session == self.heart.session => self.places.told(message),
+            Ok(answer) => return Ok(answer.succeeded()),
+            // It was never told anything: it has no inbox yet.
+            Err(error) if error.effect() == Effect::None => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
     /// The create revision of the entry, if it may be there.
-    async fn created_at(&self, key: &str, place: &Place) -> Result<Option<i64>> {
+    async fn created_at(&self, lock: &LockKey, place: &Place) -> Result<Option<i64>> {
         if place.created.is_some() {
             return Ok(place.created);
         }
-        let answer = self.txn(Txn::new().and_then([TxnOp::get(key, None)])).await?;
-        Ok(match self.found(place, &range(&answer, 0)?) {
+        Ok(match self.found(lock, place).await? {
             Found::Ours(created) => Some(created),
             Found::Other | Found::Nothing => None,
         })
@@ -235,18 +290,21 @@ impl View {
         let queue = queue(prefix, lock.family, got.kvs());
         Self { strangers: queue.len() < got.kvs().len(), queue, revision: revision(got.header()) }
     }
+
+    pub(crate) fn positions(&self) -> impl Iterator<Item = Position> {
+        self.queue.iter().map(|seen| seen.position)
+    }
 }
 
 /// Where the entry stood, and the entries of which all have to stay for it to stand there still: its own, which may
 /// hold as long as it is there, and those that it waits for. `None` where that is not known, or too many.
-fn decisive(prefix: &str, place: &Place, created: i64) -> Option<(Standing, Vec<Stay>)> {
+fn stays(prefix: &str, place: &Place, own: Stay) -> Option<(Standing, Vec<Stay>)> {
     let stood = place.stood.clone()?;
     let wake = match &stood {
         Standing::Holds => &[][..],
         Standing::Waits { wake, .. } => wake,
         Standing::Absent | Standing::LimitMismatch { .. } => return None,
     };
-    let own = Stay { key: place.slot.key(prefix), created };
     let wake = wake.iter().map(|id| Stay::of(id, prefix));
     let stays = std::iter::once(Some(own)).chain(wake).collect::<Option<Vec<_>>>()?;
     (stays.len() <= COMPARISONS).then_some((stood, stays))

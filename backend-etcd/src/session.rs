@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use etcd_client::{Client, Error as ClientError, GetOptions, GetResponse, KvClient, Txn, TxnResponse};
+use etcd_client::{GetOptions, GetResponse, Txn, TxnResponse};
 use lockcore::queue::Standing;
 use lockcore::session::{Lease, Loss};
 use lockcore::{
@@ -18,7 +18,7 @@ use crate::heartbeat::Heart;
 use crate::layout::{Stay, entries, family_prefix, lock_name, lock_prefix};
 use crate::options::EtcdOptions;
 use crate::places::Places;
-use crate::queue::{created, token};
+use crate::queue::token;
 use crate::wake::{Bells, Ringer};
 
 /// A session with etcd: a lease, and keys on it.
@@ -26,7 +26,7 @@ use crate::wake::{Bells, Ringer};
 pub(crate) struct EtcdSession {
     pub(crate) heart: Heart,
     pub(crate) root: String,
-    pub(crate) places: Places,
+    pub(crate) places: Arc<Places>,
     pub(crate) bells: Bells,
 }
 
@@ -35,20 +35,18 @@ impl EtcdSession {
     pub(crate) async fn open(options: EtcdOptions) -> Result<Self> {
         let root = options.root().to_owned();
         let heart = Heart::begin(Arc::new(Connection::new(options))).await?;
-        let (ringer, bells) = Ringer::new(heart.connection.clone(), heart.session);
+        let places = Arc::new(Places::new(heart.session));
+        let (ringer, bells) = Ringer::new(heart.connection.clone(), places.clone());
         tokio::spawn(live(heart.clone(), ringer));
-        Ok(Self { root, places: Places::new(heart.session), bells, heart })
+        Ok(Self { root, places, bells, heart })
     }
 
     /// The answer to a request; none for a lost session.
-    async fn call<T, F>(&self, request: impl FnOnce(Client) -> F + Send) -> Result<T>
-    where
-        F: Future<Output = Result<T, ClientError>> + Send,
-    {
+    async fn unless_lost<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
         if let Some(loss) = self.heart.lease.loss() {
             return Err(Error::lost(loss));
         }
-        let answer = self.heart.connection.call(request).await;
+        let answer = answer.await;
         if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::SessionLost) {
             self.heart.lease.end(Loss::Expired);
         }
@@ -56,11 +54,12 @@ impl EtcdSession {
     }
 
     pub(crate) async fn txn(&self, txn: Txn) -> Result<TxnResponse> {
-        self.call(|client| async move { kv(&client).txn(txn).await }).await
+        self.unless_lost(self.heart.connection.txn(txn)).await
     }
 
-    pub(crate) async fn get(&self, prefix: String, options: GetOptions) -> Result<GetResponse> {
-        self.call(|client| async move { kv(&client).get(prefix, Some(options.with_prefix())).await }).await
+    /// All keys that begin like this, as far as the options ask for them.
+    pub(crate) async fn get(&self, prefix: &str, options: GetOptions) -> Result<GetResponse> {
+        self.unless_lost(self.heart.connection.get(prefix, options.with_prefix())).await
     }
 
     pub(crate) fn lock_prefix(&self, lock: &LockKey) -> String {
@@ -68,7 +67,7 @@ impl EtcdSession {
     }
 
     /// The stay of an entry of ours, or of one that an answer of ours named.
-    fn stay(&self, lock: &LockKey, id: &EntryId) -> Option<Stay> {
+    pub(crate) fn stay(&self, lock: &LockKey, id: &EntryId) -> Option<Stay> {
         let prefix = self.lock_prefix(lock);
         match self.places.get(id) {
             Some(own) => Some(Stay { key: own.slot.key(&prefix), created: own.created? }),
@@ -80,7 +79,7 @@ impl EtcdSession {
         let mut names = BTreeSet::new();
         for family in [Family::Lock, Family::Semaphore] {
             let prefix = family_prefix(&self.root, family);
-            let got = self.get(prefix.clone(), GetOptions::new().with_keys_only()).await?;
+            let got = self.get(&prefix, GetOptions::new().with_keys_only()).await?;
             let decoded = got.kvs().iter().filter_map(|key| lock_name(&prefix, key.key()));
             names.extend(decoded.map(|name| LockKey { family, name }));
         }
@@ -99,9 +98,8 @@ async fn live(heart: Heart, ringer: Ringer) {
 }
 
 /// Makes an error tell what was being done, and with which lock.
-fn doing(what: &str, lock: &LockKey) -> impl FnOnce(Error) -> Error {
-    let context = format!("{what} {} {:?}", lock.family, lock.name);
-    move |error| error.with_context(context)
+fn doing(what: &'static str, lock: &LockKey) -> impl FnOnce(Error) -> Error {
+    move |error| error.with_context(format!("{what} {} {:?}", lock.family, lock.name))
 }
 
 #[async_trait]
@@ -118,7 +116,7 @@ impl QueueSession for EtcdSession {
     async fn list(&self, lock: &LockKey) -> Result<Snapshot> {
         let view = self.view(lock, GetOptions::new().with_keys_only()).await;
         let view = view.map_err(doing("list the queue of", lock))?;
-        Ok(Snapshot { entries: entries(&view.queue), revision: view.revision })
+        Ok(Snapshot { entries: entries(view.positions()), revision: view.revision })
     }
 
     async fn look(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
@@ -128,21 +126,11 @@ impl QueueSession for EtcdSession {
     async fn watch(
         &self,
         lock: &LockKey,
-        _waiter: &EntryId,
+        waiter: &EntryId,
         ids: &[EntryId],
         since: Revision,
     ) -> Result<Option<Standing>> {
-        let Some(stays) = ids.iter().map(|id| self.stay(lock, id)).collect::<Option<Vec<_>>>() else {
-            return Ok(None);
-        };
-        let since = match since {
-            Revision(0) => self.present(&stays).await.map_err(doing("watch the queue of", lock))?,
-            since => Some(since),
-        };
-        if let Some(since) = since {
-            self.bells.one_of_them_leaves(stays, created(since)).await;
-        }
-        Ok(None)
+        self.news(lock, waiter, ids, since).await.map_err(doing("watch the queue of", lock))
     }
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
@@ -155,7 +143,7 @@ impl QueueSession for EtcdSession {
         let view = self.view(lock, GetOptions::new()).await.map_err(doing("describe the queue of", lock))?;
         let details = view.queue.into_iter().map(|seen| {
             let (id, label) = seen.id_and_label();
-            EntryDetails { id, kind: seen.slot.kind, token: token(seen.created), label, since: None }
+            EntryDetails { id, kind: seen.kind(), token: token(seen.position.created), label, since: None }
         });
         Ok(details.collect())
     }
@@ -186,9 +174,4 @@ impl Drop for EtcdSession {
         // Ends what keeps the session alive.
         self.heart.lease.end(Loss::Closed);
     }
-}
-
-/// A queue may be longer than the library's limit for an answer.
-pub(crate) fn kv(client: &Client) -> KvClient {
-    client.kv_client().max_decoding_message_size(usize::MAX)
 }

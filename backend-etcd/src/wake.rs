@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use etcd_client::{
-    Error as ClientError, WatchFilterType, WatchOptions, WatchRequestSender, WatchResponse,
+    Error as ClientError, ResponseHeader, WatchFilterType, WatchOptions, WatchRequestSender, WatchResponse,
     WatchResponseStream,
 };
 use lockcore::{Error, ErrorKind, Result};
@@ -15,6 +15,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use crate::connection::{Connection, Link, limited};
 use crate::error::error;
 use crate::layout::{Stay, inbox_key};
+use crate::message::Message;
+use crate::places::Places;
 
 /// The watch on our inbox, on each stream.
 const INBOX: i64 = 1;
@@ -31,8 +33,6 @@ enum Order {
     Watch(Vec<Stay>, i64, Arc<Notify>),
     /// Nobody waits with this bell any more.
     Forget(Vec<Stay>, Arc<Notify>),
-    /// This entry has left.
-    Left(Stay),
 }
 
 impl Bells {
@@ -45,11 +45,6 @@ impl Bells {
             () = waiting.bell.notified() => {}
             () = self.orders.closed() => {}
         }
-    }
-
-    /// Wakes up those of this session who wait for this entry to leave.
-    pub(crate) fn has_left(&self, stay: Stay) {
-        self.send(Order::Left(stay));
     }
 
     fn send(&self, order: Order) {
@@ -75,7 +70,7 @@ impl Drop for Waiting<'_> {
 #[derive(Debug)]
 pub(crate) struct Ringer {
     connection: Arc<Connection>,
-    session: u64,
+    places: Arc<Places>,
     orders: UnboundedReceiver<Order>,
     watched: HashMap<Stay, Watched>,
     stays: HashMap<i64, Stay>,
@@ -89,10 +84,10 @@ struct Watched {
 }
 
 impl Ringer {
-    pub(crate) fn new(connection: Arc<Connection>, session: u64) -> (Self, Bells) {
+    pub(crate) fn new(connection: Arc<Connection>, places: Arc<Places>) -> (Self, Bells) {
         let (sender, orders) = unbounded_channel();
         let (watched, stays) = (HashMap::new(), HashMap::new());
-        let ringer = Self { connection, session, orders, watched, stays, last: INBOX };
+        let ringer = Self { connection, places, orders, watched, stays, last: INBOX };
         (ringer, Bells { orders: sender })
     }
 
@@ -104,6 +99,7 @@ impl Ringer {
             // What happened meanwhile is not known.
             self.stays.clear();
             self.watched.drain().for_each(|(_, watched)| watched.ring());
+            self.places.deaf_until(i64::MAX);
             sleep(self.connection.options().patience() / 8).await;
         }
     }
@@ -121,7 +117,7 @@ impl Ringer {
 
     async fn open(&self, link: &Link) -> Result<(WatchRequestSender, WatchResponseStream)> {
         let options = WatchOptions::new().with_watch_id(INBOX).with_filters([WatchFilterType::NoDelete]);
-        let inbox = inbox_key(self.connection.options().root(), self.session);
+        let inbox = inbox_key(self.connection.options().root(), self.places.session());
         let mut client = link.client().watch_client();
         let opened = client.watch(inbox, Some(options));
         Ok(link.answer(self.connection.options().patience(), opened).await?.split())
@@ -168,7 +164,6 @@ impl Ringer {
                     self.forget(&stay, &bell, requests).await?;
                 }
             }
-            Order::Left(stay) => self.left(&stay, requests).await?,
         }
         Ok(())
     }
@@ -224,11 +219,12 @@ impl Ringer {
             return Err(ClientError::WatchError(answer.cancel_reason().to_owned()));
         }
         if answer.watch_id() == INBOX {
-            for message in answer.events().iter().filter_map(|event| event.kv()) {
-                if let Some(stay) = message.value_str().ok().and_then(Stay::parse) {
-                    self.left(&stay, requests).await?;
-                }
+            if answer.created() {
+                // It shows only what comes later.
+                self.places.deaf_until(answer.header().map_or(i64::MAX, ResponseHeader::revision));
             }
+            let texts = answer.events().iter().filter_map(|event| event.kv()?.value_str().ok());
+            texts.filter_map(Message::parse).for_each(|message| self.places.told(message));
         } else if (answer.canceled() || !answer.events().is_empty())
             && let Some(stay) = self.stays.get(&answer.watch_id()).cloned()
         {

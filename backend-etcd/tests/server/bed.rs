@@ -36,8 +36,15 @@ impl Bed {
         EtcdOptions::new([self.server.address()])
     }
 
+    /// A session that hears all messages from its beginning: until its inbox is watched, it is woken up for nothing.
     pub(crate) async fn session(&self) -> Session {
-        open(self.options()).await
+        // Counts what it says about watches. There is no such metric before it says something.
+        const SAID: &str = "grpc_server_msg_sent_total{grpc_method=\"Watch\",grpc_service=\"etcdserverpb.Watch\",grpc_type=\"bidi_stream\"}";
+        let said = async || self.server.metric(SAID).await.unwrap_or_default();
+        let before = said().await;
+        let session = open(self.options()).await;
+        eventually("an inbox", || async { said().await > before }).await;
+        session
     }
 
     pub(crate) async fn proxy(&self) -> Proxy {
@@ -88,6 +95,24 @@ impl Bed {
         self.server.metric(name).await.unwrap()
     }
 
+    /// How many bytes the server has sent.
+    pub(crate) async fn sent(&self) -> f64 {
+        self.metric("etcd_network_client_grpc_sent_bytes_total").await
+    }
+
+    /// How many writes it has executed.
+    pub(crate) async fn writes(&self) -> f64 {
+        self.metric("etcd_server_proposals_applied_total").await
+    }
+
+    /// The number of the session that has this entry, in whose inbox messages about it are put.
+    pub(crate) async fn inbox(&self, id: &EntryId) -> String {
+        let entry = self.find(id).await.unwrap();
+        let slot = entry.key_str().unwrap().rsplit_once('/').unwrap().1;
+        let session = slot.rsplit('-').nth(1).unwrap();
+        format!("/fairlock/inbox/{session}")
+    }
+
     /// How many watches the server has; one of each session is always there.
     pub(crate) async fn watches(&self) -> f64 {
         self.metric("etcd_debugging_mvcc_watcher_total").await
@@ -129,6 +154,29 @@ pub(crate) async fn waits(session: &Session, lock: &LockKey, entry: &Entry) -> (
         Standing::Waits { wake, seen } => (wake, seen),
         standing => panic!("{standing:?}"),
     }
+}
+
+/// Whom this entry waits for now.
+pub(crate) async fn wake(session: &Session, lock: &LockKey, entry: &Entry) -> Vec<EntryId> {
+    match session.look(lock, &entry.id).await.unwrap() {
+        Standing::Waits { wake, .. } => wake,
+        standing => panic!("{standing:?}"),
+    }
+}
+
+/// Waits with this entry, as the core does, until it holds.
+pub(crate) async fn hold(session: &Session, lock: &LockKey, entry: &Entry, mut standing: Standing) {
+    let all = async {
+        while let Standing::Waits { wake, seen } = standing {
+            let news = repeat("a watch", || session.watch(lock, &entry.id, &wake, seen)).await;
+            standing = match news {
+                Some(standing) => standing,
+                None => repeat("a look", || session.look(lock, &entry.id)).await,
+            };
+        }
+        assert_eq!(standing, Standing::Holds);
+    };
+    within("its turn", all).await;
 }
 
 /// Waits for what must happen in the end.

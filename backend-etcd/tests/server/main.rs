@@ -5,6 +5,7 @@
 mod bed;
 mod cluster;
 mod full;
+mod handover;
 mod lease;
 mod passwords;
 mod queues;

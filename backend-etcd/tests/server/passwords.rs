@@ -8,7 +8,7 @@ use etcd_client::{Client, ConnectOptions, Permission, PermissionType};
 use lockcore::queue::Standing;
 use lockcore::{ErrorKind, QueueBackend, Removed, SessionState};
 
-use crate::bed::{Bed, enqueue, eventually, exclusive, lock, open, repeat, waits, within};
+use crate::bed::{Bed, enqueue, eventually, exclusive, hold, lock, open, repeat, within};
 
 fn app(bed: &Bed) -> EtcdOptions {
     bed.options().with_root("/app").unwrap().with_user("me", "secret")
@@ -87,20 +87,11 @@ async fn watches_are_set_although_the_token_of_their_stream_has_expired() {
     let (session, admin, lock, [first, second]) =
         (open(app(&bed)).await, root(&bed).await, lock("a"), [exclusive(), exclusive()]);
     enqueue(&session, &lock, &first).await;
-    let (mut wake, mut seen) = waits(&session, &lock, &second).await;
+    let standing = enqueue(&session, &lock, &second).await.standing;
     let expired = session.lease().now() + Duration::from_secs(2);
     eventually("an expired token", || async { session.lease().now() > expired }).await;
-    admin.kv_client().delete("/app/lock/a/0-0-ex", None).await.unwrap();
-    let let_in = async {
-        loop {
-            session.watch(&lock, &second.id, &wake, seen).await.unwrap();
-            match repeat("a look", || session.look(&lock, &second.id)).await {
-                Standing::Waits { wake: next, seen: later } => (wake, seen) = (next, later),
-                standing => return standing,
-            }
-        }
-    };
-    assert_eq!(within("the next is let in", let_in).await, Standing::Holds);
+    admin.kv_client().delete("/app/lock/a/ex-0-0", None).await.unwrap();
+    hold(&session, &lock, &second, standing).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

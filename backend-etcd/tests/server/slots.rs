@@ -38,7 +38,7 @@ async fn many_grants_and_many_sessions_use_the_same_names() {
         }
         session.close().await.unwrap();
     }
-    let expected = ["/fairlock/lock/a/0-0-ex", "/fairlock/session/0"];
+    let expected = ["/fairlock/lock/a/ex-0-0", "/fairlock/session/0"];
     assert_eq!(names(&bed).await, expected.map(str::to_owned).into());
 }
 
@@ -158,7 +158,7 @@ async fn removals_do_not_make_other_attempts_fail() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_in_which_somebody_else_stands_is_left_to_him() {
-    let (bed, lock, key) = (Bed::new().await, lock("a"), "/fairlock/lock/a/0-0-ex");
+    let (bed, lock, key) = (Bed::new().await, lock("a"), "/fairlock/lock/a/ex-0-0");
     for on_our_lease in [false, true] {
         let (session, entry) = (bed.session().await, exclusive());
         let ours = bed.under("/fairlock/session/0").await[0].lease();

@@ -1,0 +1,71 @@
+//! How an entry waits: for a message of whoever lets it in, and where none comes, for a departure.
+
+use std::time::Duration;
+
+use lockcore::queue::Standing;
+use lockcore::{EntryId, LockKey, Result, Revision};
+use tokio::time::sleep;
+
+use crate::places::Place;
+use crate::queue::created;
+use crate::session::EtcdSession;
+
+/// How long to wait for a message before a watch is set, which costs the server three messages and would not be
+/// faster: most waits are over before.
+const QUIET: Duration = Duration::from_millis(30);
+
+/// How much longer for each entry that stands ahead.
+const QUIET_EACH: Duration = Duration::from_millis(10);
+
+impl EtcdSession {
+    /// Returns when there may be news of the waiter; that it holds, if that was said.
+    pub(crate) async fn news(
+        &self,
+        lock: &LockKey,
+        waiter: &EntryId,
+        ids: &[EntryId],
+        since: Revision,
+    ) -> Result<Option<Standing>> {
+        let holds = ids == std::slice::from_ref(waiter);
+        let Some(place) = self.places.get(waiter).filter(|_| !holds) else {
+            // Nobody tells a holder anything.
+            return self.departure(lock, ids, since).await.map(|()| None);
+        };
+        if place.admitted.is_none() {
+            tokio::select! {
+                () = place.bell.notified() => {}
+                departed = self.untold(lock, &place, ids, since) => departed?,
+            }
+        }
+        let admitted = self.places.get(waiter).is_some_and(|place| place.admitted.is_some());
+        Ok(admitted.then_some(Standing::Holds))
+    }
+
+    /// What a waiter does to whom nobody says anything.
+    async fn untold(&self, lock: &LockKey, place: &Place, ids: &[EntryId], since: Revision) -> Result<()> {
+        // When a watch is set again, the wait is an old one.
+        if since != Revision(0) {
+            sleep(QUIET + QUIET_EACH * place.ahead).await;
+            if place.ahead > 0 {
+                // It is time to read which of them is the next.
+                return Ok(());
+            }
+        }
+        self.departure(lock, ids, since).await
+    }
+
+    /// Returns when one of these entries may have left since that revision.
+    async fn departure(&self, lock: &LockKey, ids: &[EntryId], since: Revision) -> Result<()> {
+        let Some(stays) = ids.iter().map(|id| self.stay(lock, id)).collect::<Option<Vec<_>>>() else {
+            return Ok(());
+        };
+        let since = match since {
+            Revision(0) => self.present(&stays).await?,
+            since => Some(since),
+        };
+        if let Some(since) = since {
+            self.bells.one_of_them_leaves(stays, created(since)).await;
+        }
+        Ok(())
+    }
+}
