@@ -88,13 +88,14 @@ impl Queue {
         let Some(head) = self.entries.values().next() else { return };
         let limit = head.queued.kind.limit();
         let waiting = (Bound::Excluded(self.last_holder), Bound::Unbounded);
-        let kinds = self.entries.range(waiting).map(|(_, stored)| stored.queued.kind);
-        // Nobody holds who disagrees about the limit with those ahead.
-        let agreeing = kinds.take_while(|kind| kind.limit() == limit);
-        let let_in = holders(limit - self.held, agreeing.map(|kind| kind.weight()));
-        for (place, stored) in self.entries.range_mut(waiting).take(let_in) {
+        for (place, stored) in self.entries.range_mut(waiting) {
+            let kind = stored.queued.kind;
+            // Nobody holds who disagrees about the limit with those ahead.
+            if kind.limit() != limit || holders(limit - self.held, [kind.weight()]) == 0 {
+                return;
+            }
             self.last_holder = *place;
-            self.held += stored.queued.kind.weight();
+            self.held += kind.weight();
             stored.tell(Standing::Holds);
         }
     }
@@ -112,22 +113,20 @@ impl Queue {
         standing(until_own, id, Revision::default())
     }
 
-    /// Will be told when the entry holds or has left; if it holds, only when it has left. At once, where it stands, if it is not
-    /// to be waited for.
+    /// Will be told when the entry holds or has left; if it `holds`, only when it has left. At once, where it stands, if that
+    /// is so already.
     pub(crate) fn watch(
         &mut self,
         id: &EntryId,
         holds: bool,
     ) -> Result<oneshot::Receiver<Standing>, Standing> {
-        match self.standing(id) {
-            Standing::Holds if holds => {}
-            Standing::Waits { .. } => {}
-            other => return Err(other),
+        let place = self.places.get(id).ok_or(Standing::Absent)?;
+        if !holds && *place <= self.last_holder {
+            return Err(Standing::Holds);
         }
+        let stored = self.entries.get_mut(place).ok_or(Standing::Absent)?;
         let (watcher, told) = oneshot::channel();
-        if let Some(stored) = self.places.get(id).and_then(|place| self.entries.get_mut(place)) {
-            stored.watcher = Some(watcher);
-        }
+        stored.watcher = Some(watcher);
         Ok(told)
     }
 

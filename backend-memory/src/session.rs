@@ -120,7 +120,7 @@ impl QueueSession for Session {
         ids: &[EntryId],
         _since: Revision,
     ) -> Result<Option<Standing>> {
-        let holds = ids.iter().all(|id| id == waiter);
+        let holds = *ids == [waiter.clone()];
         let told = match self.shared.memory.watch(lock, waiter, holds) {
             // Another watch may have taken the place of this one.
             Ok(told) => told.await.ok(),

@@ -62,11 +62,10 @@ impl Queue {
             }
             Change::Leaves(_) if self.members.is_empty() => {}
             Change::Leaves(place) => {
-                let Member { id, known, watch } = self.members.remove(place % self.members.len());
+                let Member { id, watch, .. } = self.members.remove(place % self.members.len());
                 self.session.remove(&self.lock, &id).await.unwrap();
                 let told = watch.now_or_never().expect("whoever has left is told").unwrap();
-                let disagrees = matches!(known, Standing::LimitMismatch { .. });
-                assert_eq!(told, Some(if disagrees { known } else { Standing::Absent }));
+                assert_eq!(told, Some(Standing::Absent));
             }
         }
     }
@@ -78,14 +77,9 @@ impl Queue {
             let Member { id, known, watch } = &mut self.members[place];
             let stands = standing(&queue, id, Revision::default());
             assert_eq!(self.session.look(&self.lock, id).await.unwrap(), stands);
-            if let Standing::Waits { .. } = known {
-                let told = watch.now_or_never().map(|told| told.unwrap().unwrap());
-                assert_eq!(
-                    told,
-                    Some(stands.clone()).filter(|stands| *stands == Standing::Holds),
-                    "{queue:?}"
-                );
-            }
+            let told = watch.now_or_never().map(|told| told.unwrap().unwrap());
+            let holds_now = stands == Standing::Holds && *known != Standing::Holds;
+            assert_eq!(told, holds_now.then_some(Standing::Holds), "{id} in {queue:?}");
             let id = id.clone();
             let watch = self.watch(&id, &stands);
             self.members[place] = Member { id, known: stands, watch };
@@ -96,8 +90,10 @@ impl Queue {
     fn watch(&self, id: &EntryId, known: &Standing) -> Watch {
         let (session, lock, id) = (self.session.clone(), self.lock.clone(), id.clone());
         let ids = match known {
+            Standing::Holds => vec![id.clone()],
             Standing::Waits { wake, .. } => wake.clone(),
-            _ => vec![id.clone()],
+            // Nobody waits long for that; but whoever would is told as well.
+            Standing::LimitMismatch { .. } | Standing::Absent => Vec::new(),
         };
         let mut watch: Watch =
             async move { session.watch(&lock, &id, &ids, Revision::default()).await }.boxed();
