@@ -74,7 +74,7 @@ pub trait QueueBackend: Debug + Send + Sync + 'static {
 ///   from it whose time is over by the server's clock, also if nobody waits behind them. A renewal that comes before the
 ///   judgement counts.
 /// * Nothing else runs while a lock is held. The core sets every watch again about twice a minute, with the waiter's own entry
-///   beside the others, and from a second after a grant watches the held entry alone.
+///   beside the others, and a second or two after a grant begins to watch the held entry alone.
 #[async_trait]
 pub trait QueueSession: Debug + Send + Sync + 'static {
     /// How long this session is sure to live.
