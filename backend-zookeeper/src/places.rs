@@ -136,11 +136,11 @@ impl Places {
         }
     }
 
-    /// The ids of our entries, by the names of their nodes.
-    pub(crate) fn own(&self, lock: &LockKey) -> HashMap<EntryId, EntryId> {
+    /// Our entries, also those whose directory was removed before that was noticed.
+    pub(crate) fn own(&self, lock: &LockKey) -> Vec<(EntryId, Place)> {
         let own = self.with(lock, |lock| {
             let places = lock.own.iter().filter_map(|(id, own)| match &own.known {
-                Known::At(place) => Some((place.node.clone(), id.clone())),
+                Known::At(place) => Some((id.clone(), place.clone())),
                 Known::Nothing | Known::Tried => None,
             });
             places.collect()

@@ -273,6 +273,29 @@ async fn a_removal_that_is_repeated_touches_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_entry_of_unknown_outcome_is_found_under_a_name_that_another_of_ours_had() {
+    let bed = Bed::new().await;
+    let proxy = bed.proxy().await;
+    let (session, lock, entry) = (through(&proxy).await, lock("a"), exclusive());
+    enqueue(&session, &lock, &exclusive()).await;
+    start_anew(&bed).await;
+    bed.admin.mkdir(DIRECTORY, &PERSISTENT).await.unwrap();
+    proxy.mute();
+    let unheard = async {
+        eventually("an entry", || async { !bed.children(DIRECTORY).await.is_empty() }).await;
+        proxy.heal();
+    };
+    let (made, ()) =
+        within("the first attempt", async { tokio::join!(session.enqueue(&lock, &entry), unheard) }).await;
+    assert!(made.unwrap_err().is_retryable());
+    let token = enqueue(&session, &lock, &entry).await.token;
+    assert_eq!(bed.children(DIRECTORY).await, ["ex0000000000"]);
+    assert_eq!(token, bed.token(&format!("{DIRECTORY}/ex0000000000")).await);
+    let listed = session.list(&lock).await.unwrap().entries;
+    assert_eq!(listed.into_iter().map(|listed| listed.id).collect::<Vec<_>>(), [entry.id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_holder_whose_name_another_has_got_meanwhile_is_told() {
     let bed = Bed::new().await;
     let proxy = bed.proxy().await;
