@@ -45,7 +45,9 @@ pub(crate) enum Outlook {
     Open,
     /// The entry in this node leaves.
     Next(EntryId),
-    /// Nothing: it holds, as long as it is there.
+    /// Nothing, if it is still there.
+    Unhindered,
+    /// Nothing: it was seen to hold, and does as long as it is there.
     Holds,
 }
 
@@ -167,7 +169,7 @@ impl Places {
                 czxid.is_some_and(held) && exclusive_before(family, &place.node).as_ref() == Some(gone)
             };
             if matches!(outlook, Outlook::Next(next) if next == gone) || followed() {
-                lock.expect(id, Outlook::Holds);
+                lock.expect(id, Outlook::Unhindered);
             }
         });
     }

@@ -147,11 +147,12 @@ impl QueueSession for ZooKeeperSession {
     /// still there. All others read the queue.
     async fn look(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
         let Known::At(place) = self.places.known(lock, id) else { return Ok(Standing::Absent) };
-        if self.places.outlook(lock, id) != Outlook::Holds {
+        if matches!(self.places.outlook(lock, id), Outlook::Open | Outlook::Next(_)) {
             let queue = self.queue(lock).await?;
             return Ok(self.standing(lock, id, &place, &queue));
         }
         if self.is_there(lock, &place).await? {
+            self.places.expect(lock, id, Outlook::Holds);
             return Ok(Standing::Holds);
         }
         self.places.forget(lock, id);

@@ -230,6 +230,21 @@ async fn names_that_are_used_again_are_those_of_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_waiter_that_gives_up_when_it_may_hold_touches_nobody_else() {
+    let bed = Bed::new().await;
+    let (session, others, lock, ours) = (bed.session().await, bed.session().await, lock("a"), exclusive());
+    enqueue(&others, &lock, &exclusive()).await;
+    waits_for(&session, &lock, &ours, "ex0000000000").await;
+    sees_go(&bed, &session, &lock, &ours.id, "ex0000000000").await;
+    start_anew(&bed).await;
+    for _ in 0..2 {
+        enqueue(&others, &lock, &exclusive()).await;
+    }
+    assert_eq!(session.remove(&lock, &ours.id).await.unwrap(), Removed::Absent);
+    assert_eq!(bed.children(DIRECTORY).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_waiter_that_has_the_name_of_a_holder_of_ours_leaves_as_a_waiter() {
     let bed = Bed::new().await;
     let (session, others, lock) = (bed.session().await, bed.session().await, lock("a"));
