@@ -1,6 +1,6 @@
 //! Making, finding and removing the entries of a session.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -148,8 +148,11 @@ impl ZooKeeperSession {
         async move {
             let connection = link.connection().await?;
             let (children, since) = children(&connection, &directory).await?;
-            let nodes = Listing::new(family, &children, since).nodes;
-            let unknown = nodes.into_iter().map(|node| node.name).filter(|name| !known.contains_key(name));
+            let queue = Listing::new(family, &children, since);
+            let known = known.into_iter().filter(|(_, place)| queue.is_home_of(place.token));
+            let known: HashSet<EntryId> = known.map(|(_, place)| place.node).collect();
+            let names = queue.nodes.iter().map(|node| node.name.clone());
+            let unknown: Vec<EntryId> = names.filter(|name| !known.contains(name)).collect();
             let found = stream::iter(unknown).map(|node| own_entry(&connection, &directory, node));
             let found = found.buffer_unordered(AT_ONCE).try_filter_map(async |found| Ok(found));
             found.try_collect::<HashMap<_, _>>().await.map(Arc::new)

@@ -1,7 +1,7 @@
 //! PURE: where things lie on the server, how nodes are called, and in which order they stand.
 
 use lockcore::queue::rule::UNBOUNDED;
-use lockcore::{Entry, EntryId, EntryKind, Family, LockKey, QueuedEntry};
+use lockcore::{Entry, EntryId, EntryKind, Family, FencingToken, LockKey, QueuedEntry};
 use zookeeper_client::Stat;
 
 /// The node under which the locks of a family lie.
@@ -70,6 +70,11 @@ impl Listing {
         let mut nodes: Vec<Node> = children.iter().filter_map(|name| parse(family, name)).collect();
         nodes.sort_unstable_by(|a, b| a.order().cmp(&b.order()));
         Self { nodes, since }
+    }
+
+    /// Whether a node with this token was made in this directory, and not in an earlier one of its name.
+    pub(crate) fn is_home_of(&self, token: FencingToken) -> bool {
+        u64::try_from(self.since).is_ok_and(|since| since < token.get())
     }
 
     /// The node of this name.

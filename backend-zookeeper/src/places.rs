@@ -45,7 +45,9 @@ pub(crate) enum Outlook {
     Open,
     /// The entry in this node leaves.
     Next(EntryId),
-    /// Nothing: it holds, as long as it is there.
+    /// Nothing, if it is still there.
+    Unhindered,
+    /// Nothing: it was seen to hold, and does as long as it is there.
     Holds,
 }
 
@@ -136,11 +138,11 @@ impl Places {
         }
     }
 
-    /// The ids of our entries, by the names of their nodes.
-    pub(crate) fn own(&self, lock: &LockKey) -> HashMap<EntryId, EntryId> {
+    /// Our entries, also those whose directory was removed before that was noticed.
+    pub(crate) fn own(&self, lock: &LockKey) -> Vec<(EntryId, Place)> {
         let own = self.with(lock, |lock| {
             let places = lock.own.iter().filter_map(|(id, own)| match &own.known {
-                Known::At(place) => Some((place.node.clone(), id.clone())),
+                Known::At(place) => Some((id.clone(), place.clone())),
                 Known::Nothing | Known::Tried => None,
             });
             places.collect()
@@ -167,7 +169,7 @@ impl Places {
                 czxid.is_some_and(held) && exclusive_before(family, &place.node).as_ref() == Some(gone)
             };
             if matches!(outlook, Outlook::Next(next) if next == gone) || followed() {
-                lock.expect(id, Outlook::Holds);
+                lock.expect(id, Outlook::Unhindered);
             }
         });
     }

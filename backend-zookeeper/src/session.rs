@@ -79,7 +79,7 @@ impl ZooKeeperSession {
 
     /// Where the entry of ours stands whose place this is. Of what comes next, as much is kept as saves a listing.
     pub(crate) fn standing(&self, lock: &LockKey, id: &EntryId, place: &Place, queue: &Listing) -> Standing {
-        let own = queue.named(lock.family, &place.node).filter(|_| was_there(queue.since, place));
+        let own = queue.named(lock.family, &place.node).filter(|_| queue.is_home_of(place.token));
         let Some(own) = own else {
             self.places.forget(lock, id);
             return Standing::Absent;
@@ -147,11 +147,12 @@ impl QueueSession for ZooKeeperSession {
     /// still there. All others read the queue.
     async fn look(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
         let Known::At(place) = self.places.known(lock, id) else { return Ok(Standing::Absent) };
-        if self.places.outlook(lock, id) != Outlook::Holds {
+        if matches!(self.places.outlook(lock, id), Outlook::Open | Outlook::Next(_)) {
             let queue = self.queue(lock).await?;
             return Ok(self.standing(lock, id, &place, &queue));
         }
         if self.is_there(lock, &place).await? {
+            self.places.expect(lock, id, Outlook::Holds);
             return Ok(Standing::Holds);
         }
         self.places.forget(lock, id);
@@ -241,11 +242,6 @@ impl Drop for ZooKeeperSession {
     fn drop(&mut self) {
         self.lease().end(Loss::Closed);
     }
-}
-
-/// Whether a directory that was made then is the one in which this place was taken.
-fn was_there(since: i64, place: &Place) -> bool {
-    u64::try_from(since).is_ok_and(|since| since < place.token.get())
 }
 
 /// The children of this node, and the id of its creation; none if it is not there.

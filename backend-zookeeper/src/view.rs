@@ -1,10 +1,11 @@
 //! The queue, for those who have no entry in it.
 
+use std::collections::HashMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lockcore::queue::rule::{UNBOUNDED, holders};
-use lockcore::{EntryDetails, LockKey, QueuedEntry, Result};
+use lockcore::{EntryDetails, EntryId, LockKey, QueuedEntry, Result};
 use zookeeper_client::Error as ClientError;
 
 use crate::connection::Connection;
@@ -33,7 +34,8 @@ impl ZooKeeperSession {
                 break;
             }
         }
-        let own = self.places.own(lock);
+        let own = self.places.own(lock).into_iter().filter(|(_, place)| queue.is_home_of(place.token));
+        let own: HashMap<EntryId, EntryId> = own.map(|(id, place)| (place.node, id)).collect();
         let entries = nodes.into_iter().map(|node| {
             let id = own.get(&node.name).unwrap_or(&node.name);
             QueuedEntry { id: id.clone(), kind: node.kind }

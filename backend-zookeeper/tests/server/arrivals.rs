@@ -234,6 +234,21 @@ async fn names_that_are_used_again_are_those_of_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_waiter_that_gives_up_when_it_may_hold_touches_nobody_else() {
+    let bed = Bed::new().await;
+    let (session, others, lock, ours) = (bed.session().await, bed.session().await, lock("a"), exclusive());
+    enqueue(&others, &lock, &exclusive()).await;
+    waits_for(&session, &lock, &ours, "ex0000000000").await;
+    sees_go(&bed, &session, &lock, &ours.id, "ex0000000000").await;
+    start_anew(&bed).await;
+    for _ in 0..2 {
+        enqueue(&others, &lock, &exclusive()).await;
+    }
+    assert_eq!(session.remove(&lock, &ours.id).await.unwrap(), Removed::Absent);
+    assert_eq!(bed.children(DIRECTORY).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_waiter_that_has_the_name_of_a_holder_of_ours_leaves_as_a_waiter() {
     let bed = Bed::new().await;
     let (session, others, lock) = (bed.session().await, bed.session().await, lock("a"));
@@ -272,6 +287,29 @@ async fn a_removal_that_is_repeated_touches_nobody_else() {
     lives(&session).await;
     assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Absent);
     assert_eq!(bed.children(DIRECTORY).await, ["ex0000000000"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_of_unknown_outcome_is_found_under_a_name_that_another_of_ours_had() {
+    let bed = Bed::new().await;
+    let proxy = bed.proxy().await;
+    let (session, lock, entry) = (through(&proxy).await, lock("a"), exclusive());
+    enqueue(&session, &lock, &exclusive()).await;
+    start_anew(&bed).await;
+    bed.admin.mkdir(DIRECTORY, &PERSISTENT).await.unwrap();
+    proxy.mute();
+    let unheard = async {
+        eventually("an entry", || async { !bed.children(DIRECTORY).await.is_empty() }).await;
+        proxy.heal();
+    };
+    let (made, ()) =
+        within("the first attempt", async { tokio::join!(session.enqueue(&lock, &entry), unheard) }).await;
+    assert!(made.unwrap_err().is_retryable());
+    let token = enqueue(&session, &lock, &entry).await.token;
+    assert_eq!(bed.children(DIRECTORY).await, ["ex0000000000"]);
+    assert_eq!(token, bed.token(&format!("{DIRECTORY}/ex0000000000")).await);
+    let listed = session.list(&lock).await.unwrap().entries;
+    assert_eq!(listed.into_iter().map(|listed| listed.id).collect::<Vec<_>>(), [entry.id]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
