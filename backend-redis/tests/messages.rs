@@ -87,7 +87,7 @@ async fn who_waits_behind_the_dead_is_told_by_who_comes() {
     else {
         panic!("it is not its turn");
     };
-    assert_eq!(wake, [waits.entry.id.clone()]);
+    assert_eq!(wake, std::slice::from_ref(&waits.entry.id));
     assert_eq!(waits.watch(&[first.id]).await, Some(Standing::Holds));
 }
 
