@@ -33,7 +33,7 @@
 //! | a time in ms | `<id> <ticket> <weight> <lease> <session>` | when the entry dies, by the server's clock, unless it is renewed |
 //! | a time in ms | `-<id>` | keeps a removed id from coming back, for one session timeout |
 //! | a number | `#last` | the last ticket; tickets are also the tokens |
-//! | a number | `#held`, `#used` | the ticket of the last holder, and what all holders weigh: counted when somebody waits, and counted again when lost |
+//! | a number | `#held`, `#used` | where several hold: the ticket of the last holder, and what all of them weigh; lost, they are counted again |
 //!
 //! The key expires half a day to a day after its last use, or a day after its last ticket if that is later because the clock was set back.
 //! `<prefix>session:<id>` is a key that marks a session, and a channel on which it is told of its turns, `<id>:<ticket>:<weight of all
@@ -45,7 +45,7 @@
 //! # Cost
 //!
 //! Each operation is one script of O(log n), whatever the kind, and O(1) for each entry that dies or is let in meanwhile. A free lock costs two
-//! scripts with five commands in them; a hand-over two with thirteen, and one message, for a release tells those whom it lets in that they
+//! scripts with five commands in them; a hand-over two with nine, one of which is the message, for a release tells those whom it lets in that they
 //! hold. At rest a session sends one script for every fifty entries each sixth of the session timeout, in a cluster one for each slot.
 
 mod backend;

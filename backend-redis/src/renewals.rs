@@ -55,12 +55,11 @@ impl Shared {
     /// Renews these, with one script. A lock with which that went wrong is asked for alone, which tells why: what the server refuses of one,
     /// or has moved elsewhere, is no reason for the others to be lost.
     async fn renew_round(&self, round: Round) -> Result<Vec<Renewed>> {
+        let answered = |error: &Error| error.effect() == Effect::None || is_refusal(error);
         let answers = match self.renew(&round).await {
-            Err(error) if round.len() == 1 || error.effect() != Effect::None => {
-                return round.iter().map(|renewal| self.not_renewed(renewal, &error)).collect();
-            }
-            Err(_) => vec![None; round.len()],
             Ok(answers) => answers,
+            Err(error) if round.len() > 1 && answered(&error) => vec![None; round.len()],
+            Err(error) => return round.iter().map(|renewal| self.not_renewed(renewal, &error)).collect(),
         };
         let mut renewed = Vec::new();
         for (renewal, answer) in round.into_iter().zip(answers) {

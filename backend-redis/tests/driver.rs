@@ -33,6 +33,14 @@ async fn an_entry_is_made_once() {
 async fn what_is_not_whole_was_not_there() {
     let bed = Bed::new().await;
     let session = open(RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES)).await;
+    for part in 0..3 {
+        let alone = entry(EntryKind::Exclusive);
+        enqueue(&session, &alone).await;
+        let parts = bed.members(QUEUE).await;
+        let mut parts = parts.iter().filter(|member| member.starts_with(alone.id.as_str()));
+        bed.cli(&["zrem", QUEUE, parts.nth(part).unwrap()]).await;
+        assert_eq!(session.remove(&lock(), &alone.id).await.unwrap(), Removed::Absent);
+    }
     for kind in [EntryKind::Exclusive, EntryKind::Shared] {
         for holds in [true, false] {
             for part in 0..3 {

@@ -213,3 +213,33 @@ async fn a_script_is_sent_to_the_node_that_lacks_it() {
         assert_eq!(stats.contains("cmdstat_eval:"), node.address() == owner.address());
     }
 }
+
+/// How often all nodes together have executed this.
+async fn calls(cluster: &RedisCluster, command: &str) -> u64 {
+    let mut sum = 0;
+    for node in cluster.nodes() {
+        let stats = cli(node, &["info", "commandstats"]).await;
+        let calls = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        sum += calls.map_or(0, |calls| calls.split(',').next().unwrap().parse::<u64>().unwrap());
+    }
+    sum
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_one_slot_is_renewed_together() {
+    let cluster = RedisCluster::start().await.unwrap();
+    let options = RedisOptions::cluster(cluster.addresses()).with_session_timeout(SHORT);
+    let locks = QueueLocks::connect(Redis::new(options)).await.unwrap();
+    let held = TOGETHER.iter().chain([&ELSEWHERE]).map(|name| locks.exclusive(name).unwrap());
+    let held = try_join_all(held.map(|lock| async move { lock.acquire().await })).await.unwrap();
+    // Whatever is renewed for the first time asks for the script.
+    let renewed = calls(&cluster, "zadd").await;
+    eventually("two rounds", || async { calls(&cluster, "zadd").await >= renewed + 10 }).await;
+    let (renewed, scripts) = (calls(&cluster, "zadd").await, calls(&cluster, "evalsha").await);
+    eventually("six rounds", || async { calls(&cluster, "zadd").await >= renewed + 30 }).await;
+    let (renewed, scripts) =
+        (calls(&cluster, "zadd").await - renewed, calls(&cluster, "evalsha").await - scripts);
+    // Two for five locks. Rounds may be counted in part.
+    assert!(scripts <= renewed / 5 * 2 + 4, "{scripts} scripts renewed {renewed} entries");
+    all_hold(&held).await;
+}
