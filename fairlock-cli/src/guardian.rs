@@ -14,14 +14,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
-use fairlock::FencingToken;
 use rustix::fs::{FlockOperation, flock};
-use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper, setsid};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::child;
+use crate::child::Program;
 use crate::descendants::{Descendants, reap};
 use crate::exit::{Failure, OTHER};
 use crate::link::{Link, Moment, Order, Report, Start, now, shared};
@@ -50,14 +48,21 @@ async fn guard(grace: Duration, command: Vec<OsString>) -> Result<ExitCode, Fail
     let _handled = Signals::new()?;
     set_child_subreaper(Some(getpid())).map_err(io::Error::from)?;
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut files = shared(&socket)?.into_iter();
-    // Without any, fairlock did not get the lock.
-    let Some(stdin) = files.next() else { return Ok(ExitCode::SUCCESS) };
+    let mut program = Program::new(&command)?;
+    let mut files = shared(&socket)?;
+    if files.is_empty() {
+        // The lock was not had.
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut link = Link::new(socket)?;
-    let (lock, Some(Start { token, held })) = (files.next(), link.next().await) else {
+    let Some(order @ Start { held, .. }) = link.next().await else {
         return Err(Failure::new(OTHER, "fairlock died before its program started"));
     };
-    let program = start(&command, token, stdin, lock.as_ref())?;
+    if !program.is_ready()? {
+        program = Program::new(&command)?;
+    }
+    let program = start(program, &order, &files)?;
+    let lock = files.drain(..).nth(1);
     let mut guardian = Guardian::new(program, grace, held, lock.is_some());
     loop {
         let Some(report) = guardian.attend(&mut link).await? else {
@@ -89,19 +94,12 @@ async fn given_back(link: &mut Link, lock: Option<OwnedFd>) {
 }
 
 /// Starts the program, which inherits the locked file.
-fn start(
-    command: &[OsString],
-    token: FencingToken,
-    stdin: OwnedFd,
-    lock: Option<&OwnedFd>,
-) -> io::Result<Pid> {
-    lock.map_or(Ok(()), |lock| fcntl_setfd(lock, FdFlags::empty()))?;
-    let program = child::spawn(command, token, stdin)?;
+fn start(program: Program, start: &Start, files: &[OwnedFd]) -> io::Result<Pid> {
     // The program stays in the process group that the shell made, so that the keys of the terminal work. The guardian
     // leaves the group and the session: what is sent to the group, to stop or to kill it, must not reach the one who
     // would have to act on that.
     setsid()?;
-    Ok(program)
+    program.start(start, &files.iter().map(AsFd::as_fd).collect::<Vec<_>>())
 }
 
 #[derive(Debug)]
