@@ -1,7 +1,8 @@
 //! The guardian: a process between `fairlock run` and its program. It sees to it that nothing of the program works without
 //! the lock, whatever becomes of `fairlock run`.
 //!
-//! It is started while `fairlock run` waits for the lock, so that the program can start as soon as that has it. It is the parent of the program, adopts every orphan that the program leaves, and is a dead man's switch: it knows
+//! It is there while `fairlock run` waits for the lock, and has the program ready to start. It is the parent of the program,
+//! adopts every orphan that the program leaves, and is a dead man's switch: it knows
 //! until when the lock is sure to be held, and kills everything when that time passes without news, or when
 //! `fairlock run` dies. In a directory it has the locked file open, and so has the program: the kernel keeps the lock until
 //! both are gone.
