@@ -37,6 +37,11 @@ impl Ahead {
         self.nodes.last().map_or(0, |last| last.ticket)
     }
 
+    /// The first of them.
+    pub(crate) fn oldest(&self) -> Option<&Node> {
+        self.nodes.first()
+    }
+
     /// Where an entry stands behind them; `None` if too little is known for that.
     pub(crate) fn standing(&self, own: &Node) -> Option<Standing> {
         let standing = standing(entries(self.nodes.iter().chain([own])), &own.id, Revision::default());

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lockcore::queue::Standing;
-use lockcore::{Entry, EntryDetails, EntryId, ErrorKind, Family, FencingToken, LockName, Result};
+use lockcore::{Entry, EntryDetails, EntryId, EntryKind, ErrorKind, Family, FencingToken, LockName, Result};
 use rustix::fs::fstat;
 use rustix::io::Errno;
 
@@ -102,6 +102,17 @@ impl Queue {
                 return Ok((standing, watched));
             }
         }
+    }
+
+    /// Forgets the dead up to the first that lives. Those of shared ones would pile up, as they decide about nobody.
+    fn forget_dead(&self, ahead: &mut Ahead) -> Result<()> {
+        while let Some(oldest) = ahead.oldest().cloned() {
+            if self.lives(&oldest.name)? {
+                break;
+            }
+            ahead.forget(&oldest);
+        }
+        Ok(())
     }
 
     fn watched(&self, node: &Node) -> Result<Option<Watched>> {
@@ -206,6 +217,9 @@ impl Queue {
         // Nobody is added meanwhile.
         let mut ahead = queue.map_or_else(|| self.nodes().map(Ahead::all), Ok)?;
         let node = Node::of(entry, counter.next(last.max(removed).max(ahead.last()))?);
+        if node.kind == EntryKind::Shared {
+            self.forget_dead(&mut ahead)?;
+        }
         let (standing, watched) = self.stand(&node, &mut ahead)?;
         counter.give(node.ticket, Some(&ahead.clone().followed_by(node.clone())))?;
         if !self.directory.rename(&format!("{UNFINISHED}{}", node.id), &node.name)? {

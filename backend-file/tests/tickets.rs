@@ -7,9 +7,9 @@ mod support;
 use std::fs::{self, File};
 use std::path::Path;
 
-use lockcore::{DistributedLockExt, ErrorKind, LockGuard, Result};
+use lockcore::{DistributedLockExt, ErrorKind, LockGuard, LockService, Result};
 
-use support::{directory, entries, in_time, lock, until_queue, wait};
+use support::{connect, directory, entries, in_time, lock, until_queue, wait};
 
 /// Far from now: a clock that was set back has the same effect.
 const FUTURE: u64 = 4_000_000_000_000_000;
@@ -84,6 +84,21 @@ async fn a_counter_lost_while_the_clock_is_behind_lets_nobody_pass_the_holder() 
         let next = in_time("the hand-over", waiting).await.unwrap().unwrap();
         assert!(next.fencing_token().get() > FUTURE + 1, "the token fell");
     }
+}
+
+#[tokio::test]
+async fn a_directory_that_is_cleaned_up_while_the_clock_is_behind_keeps_its_tokens() {
+    let (_directory, root) = directory();
+    let locks = connect(&root).await.unwrap();
+    let lock = locks.exclusive("x").unwrap();
+    drop(lock.acquire().await.unwrap());
+    until_queue(&lock, 0).await;
+    set_counter(&root, FUTURE);
+    drop(lock.acquire().await.unwrap());
+    until_queue(&lock, 0).await;
+    assert_eq!(locks.cleanup().await.unwrap(), 1);
+    assert!(!root.join("locks/x").exists());
+    assert_eq!(lock.acquire().await.unwrap().fencing_token().get(), FUTURE + 2);
 }
 
 #[tokio::test]

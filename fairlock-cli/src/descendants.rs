@@ -113,21 +113,12 @@ fn descendants() -> io::Result<Vec<(Pid, Pid)>> {
 
 /// Which process this is a child of (proc_pid_stat(5)).
 fn parent_of(pid: Pid) -> Option<Pid> {
-    Pid::from_raw(stat(pid, 1)?)
-}
-
-/// Whether this process leads a session of its own.
-pub(crate) fn leads_session(pid: Pid) -> bool {
-    stat(pid, 3) == Some(pid.as_raw_nonzero().get())
-}
-
-/// One of the numbers behind a process's name and state. They are 0 where they would name a process of another namespace.
-fn stat(pid: Pid, field: usize) -> Option<i32> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may contain anything.
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
-    rest.split_whitespace().nth(field)?.parse().ok()
+    // 0 if it is one of another namespace.
+    Pid::from_raw(rest.split_whitespace().nth(1)?.parse().ok()?)
 }
 
 fn name(pid: Pid) -> String {

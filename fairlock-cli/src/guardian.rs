@@ -1,7 +1,8 @@
 //! The guardian: a process between `fairlock run` and its program. It sees to it that nothing of the program works without
 //! the lock, whatever becomes of `fairlock run`.
 //!
-//! It is started while `fairlock run` waits for the lock, so that the program can start as soon as that has it. It is the parent of the program, adopts every orphan that the program leaves, and is a dead man's switch: it knows
+//! It is there while `fairlock run` waits for the lock, and has the program ready to start. It is the parent of the program,
+//! adopts every orphan that the program leaves, and is a dead man's switch: it knows
 //! until when the lock is sure to be held, and kills everything when that time passes without news, or when
 //! `fairlock run` dies. In a directory it has the locked file open, and so has the program: the kernel keeps the lock until
 //! both are gone.
@@ -14,14 +15,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
-use fairlock::FencingToken;
 use rustix::fs::{FlockOperation, flock};
-use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper, setsid};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::child;
+use crate::child::Program;
 use crate::descendants::{Descendants, reap};
 use crate::exit::{Failure, OTHER};
 use crate::link::{Link, Moment, Order, Report, Start, now, shared};
@@ -50,14 +49,21 @@ async fn guard(grace: Duration, command: Vec<OsString>) -> Result<ExitCode, Fail
     let _handled = Signals::new()?;
     set_child_subreaper(Some(getpid())).map_err(io::Error::from)?;
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut files = shared(&socket)?.into_iter();
-    // Without any, fairlock did not get the lock.
-    let Some(stdin) = files.next() else { return Ok(ExitCode::SUCCESS) };
+    let mut program = Program::new(&command)?;
+    let mut files = shared(&socket)?;
+    if files.is_empty() {
+        // The lock was not had.
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut link = Link::new(socket)?;
-    let (lock, Some(Start { token, held })) = (files.next(), link.next().await) else {
+    let Some(order @ Start { held, .. }) = link.next().await else {
         return Err(Failure::new(OTHER, "fairlock died before its program started"));
     };
-    let program = start(&command, token, stdin, lock.as_ref())?;
+    if !program.is_ready()? {
+        program = Program::new(&command)?;
+    }
+    let program = start(program, &order, &files)?;
+    let lock = files.drain(..).nth(1);
     let mut guardian = Guardian::new(program, grace, held, lock.is_some());
     loop {
         let Some(report) = guardian.attend(&mut link).await? else {
@@ -89,19 +95,12 @@ async fn given_back(link: &mut Link, lock: Option<OwnedFd>) {
 }
 
 /// Starts the program, which inherits the locked file.
-fn start(
-    command: &[OsString],
-    token: FencingToken,
-    stdin: OwnedFd,
-    lock: Option<&OwnedFd>,
-) -> io::Result<Pid> {
-    lock.map_or(Ok(()), |lock| fcntl_setfd(lock, FdFlags::empty()))?;
-    let program = child::spawn(command, token, stdin)?;
+fn start(program: Program, start: &Start, files: &[OwnedFd]) -> io::Result<Pid> {
     // The program stays in the process group that the shell made, so that the keys of the terminal work. The guardian
     // leaves the group and the session: what is sent to the group, to stop or to kill it, must not reach the one who
     // would have to act on that.
     setsid()?;
-    Ok(program)
+    program.start(start, &files.iter().map(AsFd::as_fd).collect::<Vec<_>>())
 }
 
 #[derive(Debug)]

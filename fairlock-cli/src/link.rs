@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 
-/// What the guardian is told first, together with the open files: its program may start.
+/// What the guardian is told first, together with the open files, and tells the program: it may start.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Start {
     /// The token of the lock.
@@ -86,10 +86,15 @@ impl Link {
 
     /// Sends a message. What cannot be sent is for nobody: the other side is gone, or stopped since hundreds of messages.
     pub(crate) fn send(&self, message: &impl Serialize) {
-        if let Ok(line) = serde_json::to_string(message) {
-            // The runtime's own way to write may refuse before it has waited once.
-            let _ = (&self.sent).write(format!("{line}\n").as_bytes());
-        }
+        // The runtime's own way to write may refuse before it has waited once.
+        send(&self.sent, message);
+    }
+}
+
+/// Sends a message.
+pub(crate) fn send(mut socket: &UnixStream, message: &impl Serialize) {
+    if let Ok(line) = serde_json::to_string(message) {
+        let _ = socket.write(format!("{line}\n").as_bytes());
     }
 }
 

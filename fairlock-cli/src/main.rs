@@ -40,8 +40,8 @@ fn main() -> ExitCode {
     if let Some(exit) = ::conformance::serve_as_holder(&fairlock::registry()) {
         return exit;
     }
-    if let Some(failure) = child::become_command() {
-        return failure.report();
+    if let Some(exit) = child::become_command() {
+        return exit;
     }
     if let Some(ended) = guardian::serve() {
         return ended.unwrap_or_else(|failure| failure.report());

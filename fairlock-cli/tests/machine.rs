@@ -159,7 +159,9 @@ async fn the_default_place_is_one_for_all_environments() {
     let said = String::from_utf8(said).unwrap();
     let place = said.lines().next().unwrap().strip_prefix("fairlock: the locks live at file://").unwrap();
     assert_eq!(fs::metadata(place).unwrap().permissions().mode() & 0o7777, 0o700);
-    fs::remove_dir(Path::new(place).join("locks").join(name)).unwrap();
+    let left = Path::new(place).join("locks").join(name);
+    fs::remove_file(left.join("counter")).unwrap();
+    fs::remove_dir(left).unwrap();
 }
 
 /// The command as [`USER`], who may have no business where it was built.
