@@ -71,7 +71,12 @@ pub(super) async fn until_queued(lock: &dyn DistributedLock, entries: usize) -> 
     let (mut seen, mut since) = (0, Instant::now());
     loop {
         let asked = Instant::now();
-        let now = lock.queue().await?.len();
+        let now = match lock.queue().await {
+            Ok(queue) => queue.len(),
+            // The service has its hands full.
+            Err(error) if error.is_retryable() => seen,
+            Err(error) => return Err(error.into()),
+        };
         if now >= entries {
             return Ok(());
         }
