@@ -15,11 +15,16 @@
 //!
 //! Every key is on the lease of its session, so nothing outlives that, and names are used again:
 //!
-//! * `<root>/lock/<name>/<session>-<slot>-ex` and `-sh`, `<root>/semaphore/<name>/<session>-<slot>-sem-<permits>-<limit>`:
+//! * `<root>/lock/<name>/ex-<session>-<slot>` and `sh-…`, `<root>/semaphore/<name>/sem-<permits>-<limit>-<session>-<slot>`:
 //!   entries, in the order of their create revisions. The value is the id, a space and the label. Other keys in these
 //!   places are ignored.
 //! * `<root>/session/<session>`: a session; the value is a number, and requests with no larger one are refused.
-//! * `<root>/inbox/<session>`: which entry has left, for a session that waits for it: its key, `@` and its create revision.
+//! * `<root>/inbox/<session>`: what the session was told last: which of its entries hold, by their create revisions, and
+//!   who stands behind.
+//!
+//! A waiter is told that it holds by whoever lets it in. A departure of which nobody tells (an entry deleted by hand, a
+//! process that dies in between) is noticed by a watch, which begins 60 ms after the wait, and 10 ms later for each
+//! entry that was ahead; from then on at once.
 //!
 //! A user with a password needs the permission to read and write all keys with the prefix `<root>/`.
 

@@ -5,7 +5,9 @@ use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions};
 use lockcore::queue::Standing;
 use lockcore::{Effect, ErrorKind, QueueBackend, Removed};
 
-use crate::bed::{Bed, enqueue, enqueue_unanswered, exclusive, late, lock, long, repeat, through, waits};
+use crate::bed::{
+    Bed, enqueue, enqueue_unanswered, exclusive, hold, late, lock, long, repeat, through, waits,
+};
 
 async fn small() -> Bed {
     let quota = ["--quota-backend-bytes=4000000".to_owned()];
@@ -53,6 +55,23 @@ async fn entries_are_refused_and_let_go_of() {
     assert_eq!(repeat("a look", || next.look(&lock, &second.id)).await, Standing::Holds);
     empty(&bed).await;
     waits(&session, &lock, &exclusive()).await;
+}
+
+/// Its removal would write a message.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_whose_successor_is_known_is_let_go_of() {
+    let (bed, lock, entries) = (small().await, lock("a"), [exclusive(), exclusive(), exclusive()]);
+    let sessions = [bed.session().await, bed.session().await, bed.session().await];
+    let mut standings = Vec::new();
+    for (session, entry) in sessions.iter().zip(&entries) {
+        standings.push(enqueue(session, &lock, entry).await.standing);
+        bed.put(&bed.inbox(&entry.id).await, "nonsense").await;
+    }
+    assert_eq!(sessions[0].remove(&lock, &entries[0].id).await.unwrap(), Removed::Now);
+    hold(&sessions[1], &lock, &entries[1], standings.remove(1)).await;
+    fill(&bed).await;
+    assert_eq!(sessions[1].remove(&lock, &entries[1].id).await.unwrap(), Removed::Now);
+    hold(&sessions[2], &lock, &entries[2], standings.remove(1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
