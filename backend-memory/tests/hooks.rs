@@ -135,3 +135,14 @@ async fn urls_name_a_place_of_ones_own_or_a_shared_one() {
         assert_eq!(connect(wrong).await.unwrap_err().kind(), ErrorKind::InvalidConfig, "{wrong}");
     }
 }
+
+/// On one thread, whoever takes a free lock again and again must not keep all others from running.
+#[tokio::test]
+async fn taking_free_locks_lets_other_tasks_run() {
+    let locks = Memory::new().client().connect().await.unwrap();
+    let lock = locks.exclusive("a").unwrap();
+    let other = tokio::spawn(async {});
+    while !other.is_finished() {
+        let _ = lock.acquire().await.unwrap().release().await.unwrap();
+    }
+}

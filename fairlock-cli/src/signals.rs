@@ -11,9 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 const HANDLED: [Signal; 6] =
     [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
 
-/// Whether a signal that is handled asks to end, as it does where nobody gave it another meaning on purpose.
+/// Whether this is a signal that is handled and asks to end, as it does where nobody gave it another meaning on purpose.
 pub(crate) fn asks_to_end(signal: Signal) -> bool {
-    ![Signal::USR1, Signal::USR2].contains(&signal)
+    HANDLED.contains(&signal) && ![Signal::USR1, Signal::USR2].contains(&signal)
 }
 
 /// Signals to this process. From its making on they don't end the process any more.
@@ -36,7 +36,8 @@ impl Signals {
         Ok(Self { received, mark: signal(SignalKind::from_raw(MARK.as_raw()))? })
     }
 
-    /// All that have been sent to this process until now, even if it has not been told of them yet.
+    /// All that have been sent to this process until now, even if it has not been told of them yet; but one may be missing
+    /// that another thread has just taken.
     pub(crate) async fn sent(&mut self) -> io::Result<Vec<Signal>> {
         // The system delivers them in the order of their numbers, so that this comes after all others.
         kill_process(getpid(), MARK)?;

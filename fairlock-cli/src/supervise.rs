@@ -13,7 +13,7 @@ use fairlock::{LockGuard, LockName};
 use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process, set_child_subreaper};
 use rustix::termios::tcgetpgrp;
 use tokio::process::{Child, Command};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use crate::descendants::Descendants;
 use crate::exit::Failure;
@@ -106,10 +106,13 @@ impl<'g> Supervised<'g> {
             tokio::select! {
                 report = self.link.next() => match report {
                     // If a signal has asked for it, the guardian ends what is left, and tells once more.
-                    Some(Report::Exited { status, asked }) => if asked || !self.asked(signals).await? {
-                        self.link.send(&Order::Agreed);
-                        return Ok(Ended::Exited(ExitStatus::from_raw(status)));
-                    },
+                    Some(Report::Exited { status, asked }) => {
+                        let status = ExitStatus::from_raw(status);
+                        if asked || !self.asked(signals, status).await? {
+                            self.link.send(&Order::Agreed);
+                            return Ok(Ended::Exited(status));
+                        }
+                    }
                     Some(Report::Revoked) => {
                         self.link.send(&Order::Agreed);
                         return Ok(Ended::Revoked);
@@ -139,8 +142,15 @@ impl<'g> Supervised<'g> {
     }
 
     /// Whether a signal has asked to end, which the guardian may not know yet.
-    async fn asked(&mut self, signals: &mut Signals) -> io::Result<bool> {
+    async fn asked(&mut self, signals: &mut Signals, status: ExitStatus) -> io::Result<bool> {
         signals.sent().await?.into_iter().for_each(|signal| self.pass_on(signal));
+        let ended_by = status.signal().and_then(Signal::from_named_raw);
+        if !self.asked && ended_by.is_some_and(asks_to_end) {
+            // Whoever sent it may have sent it to both, and another thread be about to tell of it: threads that take signals
+            // at the same moment do not keep the order.
+            let told = timeout(Duration::from_millis(100), signals.ending()).await;
+            told.into_iter().for_each(|signal| self.pass_on(signal));
+        }
         Ok(self.asked)
     }
 

@@ -64,8 +64,8 @@ async fn ctrl_z_stops_the_program_and_fg_lets_it_go_on() {
     let program = terminal.pid().await;
     terminal.type_in(b"\x1a").await;
     terminal.until_line("stopped").await;
-    let stat = std::fs::read_to_string(format!("/proc/{program}/stat")).unwrap();
-    assert!(stat.contains(") T "), "the program is stopped too: {stat}");
+    let stat = || std::fs::read_to_string(format!("/proc/{program}/stat")).unwrap();
+    in_time("the program is stopped too", async { while !stat().contains(") T ") {} }).await;
     assert_eq!(place.code(&["run", "--try", "x", "--", "true"]).await, Some(75));
     terminal.type_in(b"\na line\n").await;
     terminal.until_line("got a line").await;

@@ -133,6 +133,8 @@ async fn a_timeout_ends_while_disconnected(context: Context) -> Verdict {
     let guard = a.acquire().await?;
     let brief = Duration::from_millis(200);
     let waiting = context.enqueue(&b, bob.options().with_wait(Wait::For(brief)), 1).await?;
+    // Once this is answered, bob has heard of his entry too.
+    b.queue().await?;
     bob.network()?.cut();
     check!(context.finished(waiting).await?.is_none(), "two holders");
     bob.network()?.heal();
