@@ -169,7 +169,8 @@ impl ZooKeeperSession {
             Known::Tried => self.find(lock, id).await,
             Known::At(place) => {
                 let again = self.places.leaving(lock, id);
-                let sure = !again && self.places.outlook(lock, id) == Outlook::Holds;
+                let present = self.places.is_present(lock, id);
+                let sure = !again && (present || self.places.outlook(lock, id) == Outlook::Holds);
                 Ok((sure || self.is_there(lock, &place).await?).then_some(place))
             }
         }

@@ -28,6 +28,8 @@
 //!
 //! A free lock takes one round trip, of two requests that are sent together, and one for the release. A hand-over of an
 //! exclusive lock takes four requests in all, of which one reads the names of all who wait, 16 bytes each; the woken waits for that one.
+//! Whoever came when only one had to leave first, such as the second of two or the readers behind a writer, takes five, and
+//! waits for none: it holds when it hears of the departure.
 //! On Linux 5.6 and later the sockets of sessions are made to send at once (`TCP_NODELAY`). Where that is forbidden, as in
 //! containers without the right to `pidfd_getfd`, a free lock may take two round trips.
 //!

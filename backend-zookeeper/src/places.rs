@@ -9,7 +9,7 @@ use lockcore::{EntryId, FencingToken, LockKey, Result};
 
 use crate::layout::{Listing, exclusive_before};
 use crate::rounds::{Round, Rounds};
-use crate::watches::Watch;
+use crate::watches::{Presence, Watch};
 
 /// Where an entry of ours stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +88,9 @@ struct Own {
     leaving: bool,
     /// Keeps the watch that was set when it was made, until it is waited for.
     watch: Option<Watch>,
+    /// That it is there, if its node is watched for that. Stays until the entry is removed: then it has told that, and need
+    /// not be taken back from the server.
+    presence: Option<Presence>,
 }
 
 /// How many locks are known to be crowded at most.
@@ -115,7 +118,8 @@ impl Places {
 
     /// A request to make the entry is about to be sent.
     pub(crate) fn trying(&self, lock: &LockKey, id: &EntryId) {
-        let own = Own { known: Known::Tried, outlook: Outlook::Open, leaving: false, watch: None };
+        let (known, outlook) = (Known::Tried, Outlook::Open);
+        let own = Own { known, outlook, leaving: false, watch: None, presence: None };
         if let Some(locks) = &mut *self.lock() {
             locks.entry(lock.clone()).or_default().own.insert(id.clone(), own);
         }
@@ -172,6 +176,25 @@ impl Places {
                 lock.expect(id, Outlook::Unhindered);
             }
         });
+    }
+
+    /// The entry was seen to be there, and is watched.
+    pub(crate) fn present(&self, lock: &LockKey, id: &EntryId, presence: Presence) {
+        self.with_own(lock, id, |own| own.presence = Some(presence));
+    }
+
+    /// Whether the entry is known to be there, without a question. If that was so, and is no more, it is not believed to
+    /// hold either until it is seen again.
+    pub(crate) fn is_present(&self, lock: &LockKey, id: &EntryId) -> bool {
+        let lasts = |own: &mut Own| {
+            let Some(presence) = own.presence.take() else { return false };
+            own.presence = presence.lasting();
+            if own.presence.is_none() && own.outlook == Outlook::Holds {
+                own.outlook = Outlook::Unhindered;
+            }
+            own.presence.is_some()
+        };
+        self.with_own(lock, id, lasts).unwrap_or_default()
     }
 
     /// The entry is about to be removed; says whether that was so before.

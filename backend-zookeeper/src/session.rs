@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
-use futures::future::TryFutureExt;
+use futures::future::{TryFutureExt, join};
 use futures::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 use lockcore::queue::{Standing, standing};
 use lockcore::session::{Lease, Loss};
@@ -19,7 +19,7 @@ use crate::keeper::Link;
 use crate::layout::{Listing, ahead, family_path, lock_path, queued};
 use crate::options::ZooKeeperOptions;
 use crate::places::{Known, Outlook, Place, Places};
-use crate::watches::{Seen, Watches};
+use crate::watches::{Presence, Seen, Watches};
 
 /// A session with ZooKeeper.
 #[derive(Debug)]
@@ -111,6 +111,22 @@ impl ZooKeeperSession {
         Ok(stat.is_some_and(|stat| place.is_of(stat.czxid)))
     }
 
+    /// Watches the entry of ours, if it holds when one other has left, so that it need not be looked at then. Whatever
+    /// goes wrong here, it is looked at.
+    async fn watch_own(&self, lock: &LockKey, id: &EntryId) {
+        let Known::At(place) = self.places.known(lock, id) else { return };
+        if !matches!(self.places.outlook(lock, id), Outlook::Next(_)) {
+            return;
+        }
+        let Ok(connection) = self.link.connection().await else { return };
+        match connection.watch(&self.path(lock, &place.node)).await {
+            Ok(Some((stat, watcher))) if place.is_of(stat.czxid) => {
+                self.places.present(lock, id, Presence::new(watcher));
+            }
+            _ => {}
+        }
+    }
+
     /// The name of an entry's node: others' entries go by it.
     fn node(&self, lock: &LockKey, id: &EntryId) -> EntryId {
         match self.places.known(lock, id) {
@@ -173,7 +189,9 @@ impl QueueSession for ZooKeeperSession {
         });
         let mut watches: FuturesUnordered<_> = watches.collect();
         self.places.keep(lock, waiter, None);
-        match watches.try_next().await? {
+        // They are sent together. If the other has left before our own was answered for, that answer is worth a look.
+        let (fired, ()) = join(watches.try_next(), self.watch_own(lock, waiter)).await;
+        match fired? {
             Some((id, _, Seen::Gone(_))) if id == waiter => {
                 self.places.forget(lock, id);
                 return Ok(Some(Standing::Absent));
@@ -185,7 +203,13 @@ impl QueueSession for ZooKeeperSession {
             }
             Some((_, _, Seen::Changed)) | None => {}
         }
-        Ok(None)
+        // That the other has left is told after whatever happened to our own before.
+        let enters =
+            self.places.outlook(lock, waiter) == Outlook::Unhindered && self.places.is_present(lock, waiter);
+        if enters {
+            self.places.expect(lock, waiter, Outlook::Holds);
+        }
+        Ok(enters.then_some(Standing::Holds))
     }
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {

@@ -1,6 +1,8 @@
-//! The watches of a session: one for each node, however many wait for it, on whatever connection there is.
+//! The watches of a session: one for each node, however many wait for it, on whatever connection there is; and those that
+//! tell whether an entry of ours is there.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
@@ -8,7 +10,7 @@ use futures::future::{BoxFuture, Shared, WeakShared};
 use lockcore::Result;
 use tokio::sync::watch;
 
-use crate::connection::Change;
+use crate::connection::{Change, Watcher};
 use crate::keeper::Link;
 use crate::layout::is_stray;
 
@@ -45,6 +47,30 @@ impl Watch {
             seen = self.fires.clone() => seen.map(Some),
             Ok(_) = self.set.wait_for(|set| *set) => Ok(None),
         }
+    }
+}
+
+/// A node that was seen to be there, with a watch on it that stays on one connection.
+///
+/// Servers tell a connection of all that it watches in the order in which that happened
+/// (<https://zookeeper.apache.org/doc/r3.4.12/zookeeperProgrammers.html#sc_WatchGuarantees>). So whoever hears there that
+/// another node has left, and nothing of this one, knows that this one stayed.
+pub(crate) struct Presence(BoxFuture<'static, Option<Change>>);
+
+impl Presence {
+    pub(crate) fn new(watcher: Watcher) -> Self {
+        Self(watcher.changed().boxed())
+    }
+
+    /// Itself, unless something has happened to the node or the connection.
+    pub(crate) fn lasting(mut self) -> Option<Self> {
+        (&mut self.0).now_or_never().is_none().then_some(self)
+    }
+}
+
+impl fmt::Debug for Presence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presence").finish_non_exhaustive()
     }
 }
 

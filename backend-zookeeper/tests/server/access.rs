@@ -44,7 +44,7 @@ async fn an_entry_that_may_not_be_read_is_waited_for_and_described() {
     assert_eq!(shown, [(token, ""), (enqueued.token, "quirks é")]);
     let watch = session.watch(&lock, &entry.id, &wake, seen);
     let release = async {
-        eventually("a watch", || async { bed.watches().await == 1 }).await;
+        eventually("a watch", || async { bed.watches().await > 0 }).await;
         assert_eq!(theirs.remove(&lock, &secret.id).await.unwrap(), Removed::Now);
     };
     within("the watch fires", async { tokio::join!(watch, release).0.unwrap() }).await;

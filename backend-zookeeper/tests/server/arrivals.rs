@@ -3,27 +3,17 @@
 use futures::future::join_all;
 use lockcore::queue::Standing;
 use lockcore::{Entry, EntryId, EntryKind, Family, LockKey, Removed, Revision};
-use zookeeper_client::{Acl, AuthId, CreateMode, Error as ClientError, Permission};
+use zookeeper_client::{Acl, AuthId, CreateMode, Permission};
 
 use crate::bed::{
-    Bed, EPHEMERAL, OPEN, PERSISTENT, Session, doubts, enqueue, entry, eventually, exclusive, key, lives,
-    lock, through, within,
+    Bed, DIRECTORY, EPHEMERAL, OPEN, PERSISTENT, Session, doubts, enqueue, entry, eventually, exclusive, key,
+    lives, lock, sees_go, start_anew, through, waits_for, within,
 };
-
-const DIRECTORY: &str = "/_zklocking/a";
 
 /// From now on nobody can list the queue.
 async fn hide_the_queue(bed: &Bed) {
     let acl = [Acl::new(Permission::CREATE | Permission::DELETE, AuthId::anyone())];
     bed.admin.set_acl(DIRECTORY, &acl, None).await.unwrap();
-}
-
-/// Puts an entry into the queue that waits for exactly this node.
-async fn waits_for(session: &Session, lock: &LockKey, entry: &Entry, node: &str) -> Revision {
-    let standing = session.enqueue(lock, entry).await.unwrap().standing;
-    let Standing::Waits { wake, seen } = standing else { panic!("{standing:?}") };
-    assert_eq!(wake, [EntryId::from(node)]);
-    seen
 }
 
 /// Puts three exclusive entries into the queue.
@@ -33,17 +23,6 @@ async fn crowd(session: &Session, lock: &LockKey) -> [Entry; 3] {
         enqueue(session, lock, entry).await;
     }
     entries
-}
-
-/// Waits until `node` is gone, which is removed meanwhile.
-async fn sees_go(bed: &Bed, session: &Session, lock: &LockKey, waiter: &EntryId, node: &str) {
-    let ids = [EntryId::from(node)];
-    let watch = session.watch(lock, waiter, &ids, Revision(0));
-    let leave = async {
-        eventually("a watch", || async { bed.watches().await == 1 }).await;
-        bed.admin.delete(&format!("{DIRECTORY}/{node}"), None).await.unwrap();
-    };
-    within("the watch fires", async { tokio::join!(watch, leave).0.unwrap() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,10 +35,17 @@ async fn at_a_crowded_lock_an_exclusive_entry_reads_no_list() {
     let seen = waits_for(&session, &lock, &last, "ex0000000002").await;
     assert_eq!(bed.watches().await, 1, "who was seen ahead is watched already");
     let ids = [EntryId::from("ex0000000002")];
-    tokio::select! {
+    let meanwhile = async {
+        // It is answered after whatever was asked before.
+        session.names().await.unwrap();
+        bed.watches().await
+    };
+    let watches = tokio::select! {
+        biased;
         fired = session.watch(&lock, &last.id, &ids, seen) => panic!("no entry has left: {fired:?}"),
-        () = eventually("the watch", || async { bed.watches().await == 1 }) => {}
-    }
+        watches = meanwhile => watches,
+    };
+    assert_eq!(watches, 1, "its own is of no use to whoever has to read the list");
     assert_eq!(session.remove(&lock, &last.id).await.unwrap(), Removed::Now);
     eventually("no watch", || async { bed.watches().await == 0 }).await;
 }
@@ -111,7 +97,8 @@ async fn whoever_waits_for_one_alone_reads_no_list_when_that_has_left() {
         waits_for(&session, &lock, reader, "ex0000000000").await;
     }
     hide_the_queue(&bed).await;
-    sees_go(&bed, &session, &lock, &readers[1].id, "ex0000000000").await;
+    let told = sees_go(&bed, &session, &lock, &readers[1].id, "ex0000000000").await;
+    assert_eq!(told, Some(Standing::Holds));
     assert_eq!(session.look(&lock, &readers[1].id).await.unwrap(), Standing::Holds);
     // Whoever holds is asked for alone as well.
     assert_eq!(session.look(&lock, &readers[1].id).await.unwrap(), Standing::Holds);
@@ -138,7 +125,7 @@ async fn among_the_entries_of_one_session_an_exclusive_lock_is_handed_over_witho
         let [left, next] = pair.map(|position| &entries[position].id);
         assert_eq!(session.remove(&lock, left).await.unwrap(), Removed::Now);
         let gone = [EntryId::from(&*format!("ex{number:010}"))];
-        assert_eq!(session.watch(&lock, next, &gone, Revision(0)).await.unwrap(), None);
+        session.watch(&lock, next, &gone, Revision(0)).await.unwrap();
         assert_eq!(session.look(&lock, next).await.unwrap(), Standing::Holds);
     }
 }
@@ -234,7 +221,7 @@ async fn names_that_are_used_again_are_those_of_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_waiter_that_gives_up_when_it_may_hold_touches_nobody_else() {
+async fn a_waiter_that_gives_up_when_it_holds_touches_nobody_else() {
     let bed = Bed::new().await;
     let (session, others, lock, ours) = (bed.session().await, bed.session().await, lock("a"), exclusive());
     enqueue(&others, &lock, &exclusive()).await;
@@ -244,6 +231,8 @@ async fn a_waiter_that_gives_up_when_it_may_hold_touches_nobody_else() {
     for _ in 0..2 {
         enqueue(&others, &lock, &exclusive()).await;
     }
+    // An answer comes after all that was told before.
+    session.list(&lock).await.unwrap();
     assert_eq!(session.remove(&lock, &ours.id).await.unwrap(), Removed::Absent);
     assert_eq!(bed.children(DIRECTORY).await.len(), 2);
 }
@@ -357,16 +346,4 @@ async fn many_entries_of_unknown_outcome_are_looked_for_together() {
     assert!(requests < 1000, "{requests} requests to find {MANY} entries");
     assert_eq!(found.iter().filter(|found| found.standing == Standing::Holds).count(), 1);
     assert_eq!(bed.children(DIRECTORY).await.len(), MANY);
-}
-
-/// Removes all entries and their directory.
-async fn start_anew(bed: &Bed) {
-    for node in bed.children(DIRECTORY).await {
-        bed.admin.delete(&format!("{DIRECTORY}/{node}"), None).await.unwrap();
-    }
-    // The server itself removes what is empty.
-    match bed.admin.delete(DIRECTORY, None).await {
-        Ok(()) | Err(ClientError::NoNode) => {}
-        Err(error) => panic!("{error}"),
-    }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use backend_zookeeper::{ZooKeeper, ZooKeeperOptions};
 use conformance::proxy::Proxy;
 use conformance::server;
+use lockcore::queue::Standing;
 use lockcore::{
-    Entry, EntryId, EntryKind, Family, FencingToken, LockKey, LockName, QueueBackend, QueueSession,
+    Entry, EntryId, EntryKind, Family, FencingToken, LockKey, LockName, QueueBackend, QueueSession, Revision,
     SessionState,
 };
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error as ClientError};
@@ -16,6 +17,9 @@ use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error as ClientE
 pub(crate) const OPEN: Acls<'static> = Acls::anyone_all();
 pub(crate) const PERSISTENT: CreateOptions<'static> = CreateMode::Persistent.with_acls(OPEN);
 pub(crate) const EPHEMERAL: CreateOptions<'static> = CreateMode::EphemeralSequential.with_acls(OPEN);
+
+/// Where the entries of the lock `a` are.
+pub(crate) const DIRECTORY: &str = "/_zklocking/a";
 
 pub(crate) type Session = Arc<dyn QueueSession>;
 
@@ -148,4 +152,41 @@ pub(crate) async fn lives(session: &Session) {
 /// Waits until the session is in doubt.
 pub(crate) async fn doubts(session: &Session) {
     eventually("doubt", || async { matches!(session.lease().state(), SessionState::Doubtful { .. }) }).await;
+}
+
+/// Puts an entry into the queue that waits for exactly this node.
+pub(crate) async fn waits_for(session: &Session, lock: &LockKey, entry: &Entry, node: &str) -> Revision {
+    let standing = session.enqueue(lock, entry).await.unwrap().standing;
+    let Standing::Waits { wake, seen } = standing else { panic!("{standing:?}") };
+    assert_eq!(wake, [EntryId::from(node)]);
+    seen
+}
+
+/// Waits until `node` is gone, which is removed meanwhile, and says what that tells.
+pub(crate) async fn sees_go(
+    bed: &Bed,
+    session: &Session,
+    lock: &LockKey,
+    waiter: &EntryId,
+    node: &str,
+) -> Option<Standing> {
+    let ids = [EntryId::from(node)];
+    let watch = session.watch(lock, waiter, &ids, Revision(0));
+    let leave = async {
+        eventually("a watch", || async { bed.watches().await > 0 }).await;
+        bed.admin.delete(&format!("{DIRECTORY}/{node}"), None).await.unwrap();
+    };
+    within("the watch fires", async { tokio::join!(watch, leave).0.unwrap() }).await
+}
+
+/// Removes all entries and their directory.
+pub(crate) async fn start_anew(bed: &Bed) {
+    for node in bed.children(DIRECTORY).await {
+        bed.admin.delete(&format!("{DIRECTORY}/{node}"), None).await.unwrap();
+    }
+    // The server itself removes what is empty.
+    match bed.admin.delete(DIRECTORY, None).await {
+        Ok(()) | Err(ClientError::NoNode) => {}
+        Err(error) => panic!("{error}"),
+    }
 }

@@ -77,7 +77,7 @@ async fn an_entry_of_another_session_is_not_adopted() {
     assert_eq!(ours.token, bed.token(&format!("/_zklocking/a/{own}")).await);
     let watch = session.watch(&lock, &entry.id, &wake, seen);
     let release = async {
-        eventually("a watch", || async { bed.watches().await == 1 }).await;
+        eventually("a watch", || async { bed.watches().await > 0 }).await;
         assert_eq!(theirs.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
     };
     within("the watch fires", async { tokio::join!(watch, release).0.unwrap() }).await;
@@ -231,7 +231,7 @@ async fn many_lost_connections_lose_nothing() {
     let watch = session.watch(&lock, &second.id, &wake, seen);
     let cuts = async {
         for _ in 0..20 {
-            eventually("a watch", || async { bed.watches().await == 1 }).await;
+            eventually("a watch", || async { bed.watches().await > 0 }).await;
             proxy.cut();
             doubts(&session).await;
             proxy.heal();

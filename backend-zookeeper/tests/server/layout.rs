@@ -39,7 +39,7 @@ async fn locks_of_the_gem_block_ours() {
     bed.admin.create("/_zklocking/g/sh", b"", &EPHEMERAL).await.unwrap();
     let watch = session.watch(&lock, &entry.id, &wake, seen);
     let release = async {
-        eventually("a watch", || async { bed.watches().await == 1 }).await;
+        eventually("a watch", || async { bed.watches().await > 0 }).await;
         bed.admin.delete("/_zklocking/g/ex0000000000", None).await.unwrap();
     };
     within("the watch fires", async { tokio::join!(watch, release).0.unwrap() }).await;

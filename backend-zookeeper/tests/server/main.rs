@@ -8,5 +8,6 @@ mod bed;
 mod connections;
 mod fake;
 mod layout;
+mod presence;
 mod renewals;
 mod watches;
