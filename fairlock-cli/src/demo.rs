@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fairlock::{AcquireOptions, DistributedLock, Error, LockService, Released};
+use fairlock::{AcquireOptions, DistributedLock, Error, LockService};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::arguments::DemoOptions;
 use crate::exit::{self, Failure};
 use crate::output;
-use crate::service::{close, connect, place, shown};
+use crate::service::{acquire, close_all, connect, place, release, shown};
 use crate::witness::{Turn, Witness};
 
 pub(crate) async fn demo(url: Option<&str>, options: &DemoOptions) -> Result<ExitCode, Failure> {
@@ -23,7 +23,7 @@ pub(crate) async fn demo(url: Option<&str>, options: &DemoOptions) -> Result<Exi
     let start = Instant::now();
     let contended = contend(&services, options, &witness).await;
     let elapsed = start.elapsed();
-    futures::future::join_all(services.iter().map(|service| close(&**service))).await;
+    close_all(&services).await;
     contended?;
     Ok(sum_up(&lock_witness(&witness), options.executors, elapsed)?)
 }
@@ -70,11 +70,7 @@ async fn turn(
     witness: &Mutex<Witness>,
 ) -> Result<(), Failure> {
     let label = format!("executor {}", turn.executor);
-    let acquire = AcquireOptions::new().with_label(label);
-    let guard = lock
-        .acquire_with(&acquire)
-        .await?
-        .ok_or_else(|| Failure::new(exit::NOT_IN_TIME, "a wait without limit ended without the lock"))?;
+    let guard = acquire(lock, &AcquireOptions::new().with_label(label)).await?;
     let token = guard.fencing_token();
     let grant = lock_witness(witness).enter(turn, token);
     output::line(grant)?;
@@ -86,10 +82,7 @@ async fn turn(
     lock_witness(witness).see(token, &queue);
     tokio::time::sleep(hold).await;
     lock_witness(witness).leave();
-    match guard.release().await? {
-        Released::Held => Ok(()),
-        Released::Lost(loss) => Err(Error::lost(loss).into()),
-    }
+    release(guard).await
 }
 
 fn lock_witness(witness: &Mutex<Witness>) -> MutexGuard<'_, Witness> {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fairlock::{LockService, LockUrl};
+use fairlock::{AcquireOptions, DistributedLock, Error, LockGuard, LockService, LockUrl, Released};
 use rustix::process::geteuid;
 
-use crate::exit::{CONFIG, Failure};
+use crate::exit::{CONFIG, Failure, NOT_IN_TIME};
 use crate::output;
 
 /// The URL that was given, or else that of a directory of this machine.
@@ -57,6 +57,28 @@ pub(crate) async fn connect(url: Option<&str>) -> Result<Arc<dyn LockService>, F
 /// How the place is shown to people: without secrets.
 pub(crate) fn shown(url: &str) -> Result<LockUrl, Failure> {
     Ok(url.parse()?)
+}
+
+/// Waits for the lock without limit.
+pub(crate) async fn acquire(
+    lock: &dyn DistributedLock,
+    options: &AcquireOptions,
+) -> Result<LockGuard, Failure> {
+    let guard = lock.acquire_with(options).await?;
+    guard.ok_or_else(|| Failure::new(NOT_IN_TIME, "a wait without limit ended without the lock"))
+}
+
+/// Gives a lock back that has to be held until now.
+pub(crate) async fn release(guard: LockGuard) -> Result<(), Failure> {
+    match guard.release().await? {
+        Released::Held => Ok(()),
+        Released::Lost(loss) => Err(Error::lost(loss).into()),
+    }
+}
+
+/// Ends the sessions, all at once.
+pub(crate) async fn close_all(services: &[Arc<dyn LockService>]) {
+    futures::future::join_all(services.iter().map(|service| close(&**service))).await;
 }
 
 /// Ends the session, so that nobody has to wait for it to expire; but not at any price.

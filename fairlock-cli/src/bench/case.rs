@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use fairlock::{DistributedLock, LockService};
+use fairlock::{AcquireOptions, DistributedLock, LockService};
 use lockcore::queue::rule::UNBOUNDED;
 
 use super::fanout;
@@ -11,10 +11,11 @@ use super::floor::{self, Bare, Shape};
 use super::measure::{Figures, Sample, Spread, jain};
 use super::meter::Meter;
 use super::options::{BenchOptions, Kind, Row};
-use super::place::{Place, close_all};
+use super::place::Place;
 use super::report::Speed;
 use super::turn::{Contender, Ours, Release, contend};
 use crate::exit::Failure;
+use crate::service::close_all;
 
 /// Rows of one shape.
 pub(super) struct Case {
@@ -85,6 +86,12 @@ pub(super) fn limit(row: Row, kind: Kind, contenders: u32) -> u32 {
     }
 }
 
+/// Asks for all of a lock of this kind and limit.
+pub(super) fn whole(kind: Kind, limit: u32) -> AcquireOptions {
+    let permits = if kind == Kind::Semaphore { limit } else { 1 };
+    AcquireOptions::new().with_permits(permits)
+}
+
 impl Case {
     /// The number that the options gave.
     fn n(&self) -> u32 {
@@ -153,8 +160,8 @@ impl Case {
         let locks: Vec<Arc<dyn DistributedLock>> =
             (0..self.shape.contenders()).map(lock).collect::<Result<_, Failure>>()?;
         if self.row == Row::Fanout {
-            let permits = if variant.kind == Kind::Semaphore { limit } else { 1 };
-            return fanout::ours(&locks[0], permits, &locks[1..], options.time, meter).await;
+            let whole = whole(variant.kind, limit);
+            return fanout::ours(&locks[0], &whole, &locks[1..], options.time, meter).await;
         }
         let mut contenders = locks.into_iter().map(|lock| Ours::new(lock, variant.release)).collect();
         self.contention(&mut contenders, limit, options, meter).await

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fairlock::{DistributedLock, DistributedLockExt, LockGuard};
+use fairlock::{AcquireOptions, DistributedLock, DistributedLockExt, LockGuard};
 use futures::future::{join_all, try_join_all};
 use tokio::sync::watch;
 
 use super::floor::Bare;
 use super::measure::Sample;
 use super::meter::{Meter, Usage};
-use super::turn::{Clock, acquire, join, release};
+use super::turn::{Clock, join};
 use crate::exit::{Failure, NOT_IN_TIME};
+use crate::service::{acquire, release};
 
 /// What was seen of one departure.
 struct Departure {
@@ -23,29 +24,29 @@ struct Departure {
     usage: Usage,
 }
 
-/// Lets `readers` in by the departure of `writer`, which takes so many permits, again and again.
+/// Lets `readers` in by the departure of `writer`, which takes the whole lock, again and again.
 pub(super) async fn ours(
     writer: &Arc<dyn DistributedLock>,
-    permits: u32,
+    whole: &AcquireOptions,
     readers: &[Arc<dyn DistributedLock>],
     time: Duration,
     meter: &mut Meter,
 ) -> Result<Sample, Failure> {
     let (start, mut departures) = (Instant::now(), Vec::new());
     while departures.is_empty() || start.elapsed() < time {
-        departures.push(depart(&**writer, permits, readers, meter).await?);
+        departures.push(depart(&**writer, whole, readers, meter).await?);
     }
     Ok(sample(&departures))
 }
 
 async fn depart(
     writer: &dyn DistributedLock,
-    permits: u32,
+    whole: &AcquireOptions,
     readers: &[Arc<dyn DistributedLock>],
     meter: &mut Meter,
 ) -> Result<Departure, Failure> {
     let clock = Clock::start();
-    let guard = acquire(writer, permits).await?;
+    let guard = acquire(writer, whole).await?;
     let reading = readers.iter().cloned().map(|reader| {
         tokio::spawn(async move {
             let guard = reader.acquire().await?;

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 use fairlock::{DistributedLock, DistributedLockExt, LockService};
 use futures::stream::{StreamExt, TryStreamExt, iter};
 
-use super::case::{kind_of, limit};
+use super::case::{kind_of, limit, whole};
 use super::fanout::until_queued;
 use super::meter::{Meter, Usage};
 use super::options::{BenchOptions, Kind, REST, Row};
 use super::order::judge;
-use super::place::{Place, close_all, resident};
+use super::place::{Place, resident};
 use super::report::Growth;
-use super::turn::{Clock, Contender, Ours, Release, acquire, join, release};
+use super::turn::{Clock, Contender, Ours, Release, join};
 use crate::exit::Failure;
+use crate::service::{acquire, close_all, release};
 
 /// Measures one of the rows, for one kind.
 pub(super) async fn measure(
@@ -46,8 +47,7 @@ async fn waiters(
     let (clock, before) = (Clock::start(), place.resident());
     // The first one keeps all others out: whoever shares comes second.
     let first = lock(1)?;
-    let permits = if kind == Kind::Semaphore { limit } else { 1 };
-    let guard = acquire(&*first, permits).await?;
+    let guard = acquire(&*first, &whole(kind, limit)).await?;
     show("they queue");
     let start = Instant::now();
     let locks = (0..many).map(lock).collect::<Result<Vec<_>, Failure>>()?;

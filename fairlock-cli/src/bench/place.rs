@@ -78,8 +78,3 @@ pub(super) fn resident() -> Option<u64> {
     let told = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     told.trim().trim_end_matches("kB").trim_end().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
-
-/// Ends the sessions, all at once.
-pub(super) async fn close_all(services: &[Arc<dyn LockService>]) {
-    futures::future::join_all(services.iter().map(|service| close(&**service))).await;
-}

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use fairlock::{AcquireOptions, DistributedLock, DistributedLockExt, Error, LockGuard, LockKind, Released};
+use fairlock::{DistributedLock, DistributedLockExt, LockKind};
 use futures::future::try_join_all;
 use lockcore::queue::rule::UNBOUNDED;
 use tokio::task::JoinHandle;
 
 use super::meter::{Meter, Usage};
 use crate::exit::{Failure, NOT_IN_TIME, OTHER};
+use crate::service::release;
 
 /// Once through a lock. Times are those of the [`Clock`].
 #[derive(Debug, Clone, Copy)]
@@ -79,20 +80,6 @@ impl Contender for Ours {
         }
         let weight = if self.lock.kind() == LockKind::Exclusive { UNBOUNDED } else { 1 };
         Ok(Turn { token, weight, asked, granted, finished: clock.now() })
-    }
-}
-
-/// Takes so many permits of a lock, or all of one that has none.
-pub(super) async fn acquire(lock: &dyn DistributedLock, permits: u32) -> Result<LockGuard, Failure> {
-    let guard = lock.acquire_with(&AcquireOptions::new().with_permits(permits)).await?;
-    guard.ok_or_else(|| Failure::new(NOT_IN_TIME, "a wait without limit ended without the lock"))
-}
-
-/// Gives a lock back that was held until now.
-pub(super) async fn release(guard: LockGuard) -> Result<(), Failure> {
-    match guard.release().await? {
-        Released::Held => Ok(()),
-        Released::Lost(loss) => Err(Error::lost(loss).into()),
     }
 }
 
