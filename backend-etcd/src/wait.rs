@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockcore::queue::Standing;
-use lockcore::{EntryId, LockKey, Result, Revision};
+use lockcore::{EntryId, LockKey, Result, Revision, watches_held};
 use tokio::time::sleep;
 
 use crate::places::Place;
@@ -26,7 +26,7 @@ impl EtcdSession {
         ids: &[EntryId],
         since: Revision,
     ) -> Result<Option<Standing>> {
-        let holds = ids == std::slice::from_ref(waiter);
+        let holds = watches_held(waiter, ids);
         let Some(place) = self.places.get(waiter).filter(|_| !holds) else {
             // Nobody tells a holder anything.
             return self.departure(lock, ids, since).await.map(|()| None);

@@ -12,7 +12,7 @@ use lockcore::queue::Standing;
 use lockcore::session::{Clock, Lease, Loss};
 use lockcore::{
     Effect, Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, Family, LockKey, QueueSession, Removed,
-    Result, Revision, Snapshot,
+    Result, Revision, Snapshot, watches_held,
 };
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::AbortHandle;
@@ -270,7 +270,7 @@ impl QueueSession for FileSession {
         ids: &[EntryId],
         _since: Revision,
     ) -> Result<Option<Standing>> {
-        if ids == [waiter.clone()] {
+        if watches_held(waiter, ids) {
             return self.watch_held(lock, waiter).await.map(|()| None);
         }
         let place = self.entries.places().get(&(lock.clone(), waiter.clone())).cloned();

@@ -11,7 +11,7 @@ use lockcore::queue::Standing;
 use lockcore::session::{Clock, Lease};
 use lockcore::{
     Enqueued, Entry, EntryDetails, EntryId, Error, LockKey, Loss, QueueSession, Removed, Result, Revision,
-    Snapshot,
+    Snapshot, watches_held,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop::consume_budget;
@@ -123,7 +123,7 @@ impl QueueSession for Session {
         ids: &[EntryId],
         _since: Revision,
     ) -> Result<Option<Standing>> {
-        let holds = *ids == [waiter.clone()];
+        let holds = watches_held(waiter, ids);
         let told = match self.shared.memory.watch(lock, waiter, holds) {
             // Another watch may have taken the place of this one.
             Ok(told) => told.await.ok(),

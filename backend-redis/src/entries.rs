@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lockcore::queue::Standing;
-use lockcore::{Entry, EntryId, EntryKind, LockKey};
+use lockcore::{Entry, EntryId, EntryKind, LockKey, watches_held};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -150,7 +150,7 @@ impl Entries {
     ) -> Option<(Arc<Notify>, Option<Instant>)> {
         let mut state = self.lock();
         let own = state.entries.get_mut(waiter)?;
-        if ids == [waiter.clone()] {
+        if watches_held(waiter, ids) {
             return Some((own.woken.clone(), None));
         }
         let slept = std::mem::replace(&mut own.slept, true);
@@ -302,6 +302,7 @@ mod tests {
             assert!(entries.sleeper(&entry.id, &[]).is_none());
         }
     }
+
     /// Also what was told before the answer to the request that made the entry.
     #[test]
     fn what_was_told_is_believed_of_an_entry_that_is_there() {

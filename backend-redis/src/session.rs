@@ -10,7 +10,7 @@ use lockcore::queue::Standing;
 use lockcore::session::{Lease, Loss};
 use lockcore::{
     Effect, Enqueued, Entry, EntryDetails, EntryId, EntryKind, Error, ErrorKind, FencingToken, LockKey,
-    QueueSession, Removed, Result, Revision, Snapshot,
+    QueueSession, Removed, Result, Revision, Snapshot, watches_held,
 };
 use redis::{ToRedisArgs, cmd};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -273,7 +273,7 @@ impl QueueSession for RedisSession {
             () = sleep_until(recheck.unwrap_or_else(Instant::now)), if recheck.is_some() => {}
         }
         // What was told of one that holds may be older than its end.
-        let held = ids == [waiter.clone()];
+        let held = watches_held(waiter, ids);
         Ok(if held { None } else { shared.entries.told(waiter) })
     }
 

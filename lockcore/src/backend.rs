@@ -98,7 +98,7 @@ pub trait QueueSession: Debug + Send + Sync + 'static {
     /// that [`look`](Self::look) says something new of it.
     ///
     /// `waiter` is the entry of this session for which it is asked, `ids` has that one alone if its owner holds it and
-    /// wants to know that it is gone. A driver that was told more than that something has changed says where the
+    /// wants to know that it is gone ([`watches_held`]). A driver that was told more than that something has changed says where the
     /// waiter stands, as surely as `look` would; others say `None`, and are asked.
     async fn watch(
         &self,
@@ -129,6 +129,12 @@ pub trait QueueSession: Debug + Send + Sync + 'static {
     /// Ends the session, and with it all of its entries; idempotent. Nothing renews it from here on, even
     /// when the server cannot be told.
     async fn close(&self) -> Result<()>;
+}
+
+/// Whether a [`watch`](QueueSession::watch) with these arguments is for an entry that is held, and of which the owner wants to
+/// know that it is gone.
+pub fn watches_held(waiter: &EntryId, ids: &[EntryId]) -> bool {
+    ids == std::slice::from_ref(waiter)
 }
 
 /// The driver's own mark of what was seen, such as a point in the history of the server: what a look returned comes

@@ -27,6 +27,7 @@ mod url;
 
 pub use backend::{
     Enqueued, EntryDetails, QueueBackend, QueueSession, QueuedEntry, Removed, Revision, Snapshot,
+    watches_held,
 };
 pub use capabilities::{Capabilities, Clocks, Failover, Fencing};
 pub use config::Config;

@@ -11,6 +11,7 @@ use lockcore::session::{Clock, Lease};
 use lockcore::{
     Capabilities, Enqueued, Entry, EntryDetails, EntryId, EntryKind, Error, ErrorKind, FencingToken, LockKey,
     LockName, Loss, QueueBackend, QueueSession, QueuedEntry, Removed, Result, Revision, Snapshot,
+    watches_held,
 };
 
 /// What a wrong driver does.
@@ -294,7 +295,7 @@ impl QueueSession for Session {
         ids: &[EntryId],
         _: Revision,
     ) -> Result<Option<Standing>> {
-        let own = ids == std::slice::from_ref(waiter);
+        let own = watches_held(waiter, ids);
         if self.makes(Mistake::SleepsThroughDepartures)
             || own && self.makes(Mistake::NeverSeesThatItsEntryIsGone)
         {
