@@ -23,8 +23,8 @@
 //!   who stands behind.
 //!
 //! A waiter is told that it holds by whoever lets it in. A departure of which nobody tells (an entry deleted by hand, a
-//! process that dies in between) is noticed by a watch, which begins 60 ms after the wait, and 10 ms later for each
-//! entry that was ahead; from then on at once.
+//! process that dies in between) is noticed by a watch. It begins 30 ms after the wait if the next entry ahead is known;
+//! otherwise 30 ms, and 10 ms for each entry ahead, pass before that one is looked for, and 30 ms more.
 //!
 //! A user with a password needs the permission to read and write all keys with the prefix `<root>/`.
 

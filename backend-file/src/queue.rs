@@ -135,7 +135,7 @@ impl Queue {
         if !self.directory.is(&own.node.name, &own.file.file)? {
             return Ok(Some(Standing::Absent));
         }
-        let same = own.watched(ids).is_some();
+        let same = own.watches(ids);
         let (mut gone, mut living) = (Vec::new(), Vec::new());
         for watched in std::mem::take(&mut own.watched) {
             let is_gone = watched.is_gone();
@@ -319,9 +319,13 @@ impl Own {
 
     /// Those for which it waits, if it is these.
     pub(crate) fn watched(&self, ids: &[EntryId]) -> Option<Vec<Watched>> {
+        self.watches(ids).then(|| self.watched.clone())
+    }
+
+    fn watches(&self, ids: &[EntryId]) -> bool {
         let is_watched =
             |id: &EntryId| *id == self.node.id || self.watched.iter().any(|watched| watched.node.id == *id);
-        ids.iter().all(is_watched).then(|| self.watched.clone())
+        ids.iter().all(is_watched)
     }
 
     /// The open file, once more: the entry lives as long as one of them.

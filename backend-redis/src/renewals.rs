@@ -72,14 +72,12 @@ impl Shared {
     }
 
     async fn renew_alone(&self, renewal: Renewal) -> Result<Renewed> {
-        let round = [renewal];
-        let [renewal] = &round;
-        match self.renew(&round).await {
+        match self.renew(std::slice::from_ref(&renewal)).await {
             Ok(answers) => {
                 let (_, absent) = answers.into_iter().flatten().next().unwrap_or_default();
-                Ok(self.renewed(renewal, &absent))
+                Ok(self.renewed(&renewal, &absent))
             }
-            Err(error) => self.not_renewed(renewal, &error),
+            Err(error) => self.not_renewed(&renewal, &error),
         }
     }
 

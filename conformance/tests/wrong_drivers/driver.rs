@@ -48,10 +48,10 @@ pub(crate) enum Mistake {
     ShowsOtherTokens,
     ShowsTheQueueBackwards,
     SleepsThroughDepartures,
-    TakesItsTokenBeforeItsPlace,
     SmallRequestPassesALargeOne,
     StartsTokensAnewWithEachSession,
     TakesAnOutageForTheEnd,
+    TakesItsTokenBeforeItsPlace,
     WatchesOneHolderOnly,
 }
 

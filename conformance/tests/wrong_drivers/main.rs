@@ -143,12 +143,12 @@ wrong_drivers! {
     starting_tokens_anew_with_each_session:
         StartsTokensAnewWithEachSession, "fencing/tokens_rise_after_the_lock_was_unused",
         "token 0 after Some(FencingToken(0))";
-    taking_the_token_before_the_place:
-        TakesItsTokenBeforeItsPlace, "fencing/tokens_rise_along_a_crowd",
-        "granted in the order";
     taking_an_outage_for_the_end:
         TakesAnOutageForTheEnd, "outage/a_wait_that_begins_while_cut_off_goes_on",
         "the wait ended for want of a server";
+    taking_the_token_before_the_place:
+        TakesItsTokenBeforeItsPlace, "fencing/tokens_rise_along_a_crowd",
+        "granted in the order";
     watching_one_semaphore_holder:
         WatchesOneHolderOnly, "semaphore/departure_of_any_holder_lets_the_next_in",
         "it is its turn, but nobody wakes the waiter";
