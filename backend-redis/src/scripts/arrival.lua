@@ -4,7 +4,7 @@ local lowest = redis.call('ZRANGE', KEYS[1], 0, 1, 'WITHSCORES')
 
 -- `ticket` is text: to write a number of sixteen digits is not cheap.
 local function append(ticket)
-  local life = string.format('%s %s %s %s %s', id, ticket, ARGV[4], ARGV[6], ARGV[2])
+  local life = id .. ' ' .. ticket .. ' ' .. ARGV[4] .. ' ' .. ARGV[6] .. ' ' .. ARGV[2]
   redis.call('ZADD', KEYS[1], '-' .. ticket, ARGV[7], ticket, id, now_or_later + lease, life, ticket, '#last')
 end
 

@@ -6,7 +6,7 @@ local FIRST, LAST = 2 ^ 33, 10 ^ 14
 -- The entries whose owners did not renew them leave; if there are very many, the rest does so next time.
 local function sweep()
   local dead = 0
-  for _, member in ipairs(redis.call('ZRANGE', key, FIRST, now, 'BYSCORE', 'LIMIT', 0, BATCH)) do
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, FIRST, now, 'LIMIT', 0, BATCH)) do
     local id, ticket, weight, lease, owner = string.match(member, '^(%w+) (%d+) (%d+) (%d+) (%w+)$')
     if id then
       local entry = { id = id, ticket = tonumber(ticket), weight = tonumber(weight), lease = tonumber(lease), session = owner }
@@ -34,25 +34,25 @@ end
 -- The same for all whom the first waiter waits for: those that are too late, and, if anybody lacks a deadline, those in front. The earliest
 -- of all.
 local function earliest_deadline(lease)
-  local late = redis.call('ZRANGE', key, beyond(now_or_later + lease), LAST, 'BYSCORE', 'LIMIT', 0, BATCH, 'WITHSCORES')
+  local late = redis.call('ZRANGEBYSCORE', key, beyond(now_or_later + lease), LAST, 'WITHSCORES', 'LIMIT', 0, BATCH)
   for i = 1, #late, 2 do
     local its = tonumber(string.match(late[i], '^%w+ %d+ %d+ (%d+) %w+$'))
     if its and tonumber(late[i + 1]) > now_or_later + its then redis.call('ZADD', key, now_or_later + its, late[i]) end
   end
   if redis.call('ZCOUNT', key, '-inf', '(0') > redis.call('ZCOUNT', key, FIRST, LAST) then
-    local front = redis.call('ZRANGE', key, '(0', '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, BATCH, 'WITHSCORES')
+    local front = redis.call('ZREVRANGEBYSCORE', key, '(0', '-inf', 'WITHSCORES', 'LIMIT', 0, BATCH)
     for i = 1, #front, 2 do
       local entry = parse(front[i], -tonumber(front[i + 1]))
       if entry then deadline(entry) end
     end
   end
-  return tonumber(redis.call('ZRANGE', key, FIRST, LAST, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')[2])
+  return tonumber(redis.call('ZRANGEBYSCORE', key, FIRST, LAST, 'WITHSCORES', 'LIMIT', 0, 1)[2])
 end
 
--- The nearest entry in a direction; what is no record is removed.
-local function nearest(from, to, ...)
+-- The nearest entry, by ZRANGEBYSCORE or ZREVRANGEBYSCORE; what is no record is removed.
+local function nearest(by, from, to)
   while true do
-    local found = redis.call('ZRANGE', key, from, to, 'BYSCORE', ...)
+    local found = redis.call(by, key, from, to, 'WITHSCORES', 'LIMIT', 0, 1)
     if not found[1] then return nil end
     local entry = parse(found[1], -tonumber(found[2]))
     if entry then return entry end
@@ -69,7 +69,7 @@ local function seen_by_waiter(entry, ahead)
   local left = (others > 0 and earliest_deadline(entry.lease) or deadline(ahead)) - now
   local stale = left <= 0
   if ahead.ticket > held and not (entry.weight == entry.limit and ahead.limit == entry.limit) then
-    local front = nearest(beyond(-held), '-inf', 'REV', 'LIMIT', 0, 1, 'WITHSCORES')
+    local front = nearest('ZREVRANGEBYSCORE', beyond(-held), '-inf')
     if front.ticket ~= ahead.ticket then rows = { front.record, front.ticket, ahead.record, ahead.ticket } end
     others, stale = used, stale or fits(front)
   end
@@ -80,7 +80,7 @@ end
 -- { record, ticket, … } of those ahead }.
 local function seen_from(entry)
   if entry.ticket > held then
-    local ahead = nearest(beyond(-entry.ticket), '(0', 'LIMIT', 0, 1, 'WITHSCORES')
+    local ahead = nearest('ZRANGEBYSCORE', beyond(-entry.ticket), '(0')
     if ahead then return (seen_by_waiter(entry, ahead)) end
     -- All holders were removed by hand, with everything that tells of them.
     held, used = 0, 0

@@ -12,9 +12,9 @@ if place then return redis.error_reply('TAKEN another session has an entry with 
 
 local weight, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 local tail = lowest[1] and tonumber(lowest[2]) < 0 and parse(lowest[1], -lowest[2])
-  or nearest('-inf', '(0', 'LIMIT', 0, 1, 'WITHSCORES')
+  or nearest('ZRANGEBYSCORE', '-inf', '(0')
 local function disagrees() return tail and tail.limit ~= limit and tail.limit ~= UNBOUNDED end
-if disagrees() and sweep() > 0 then tail = nearest('-inf', '(0', 'LIMIT', 0, 1, 'WITHSCORES') end
+if disagrees() and sweep() > 0 then tail = nearest('ZRANGEBYSCORE', '-inf', '(0') end
 if disagrees() then
   settle()
   return { 0, 0, -1, { tail.record, tail.ticket } }
@@ -32,7 +32,7 @@ if not tail then
 else
   -- One who holds alone is the first; whoever needs all that there is need not know.
   if not (was_held and was_used) and weight < limit then
-    local head = nearest('(0', '-inf', 'REV', 'LIMIT', 0, 1, 'WITHSCORES')
+    local head = nearest('ZREVRANGEBYSCORE', '(0', '-inf')
     held, used = head.ticket, head.weight
   end
   -- Whoever has to wait changes nothing, unless somebody ahead is dead.

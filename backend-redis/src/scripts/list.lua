@@ -4,7 +4,7 @@ turn_to(KEYS[1])
 sweep()
 settle()
 local count = tonumber(ARGV[4])
-local found = redis.call('ZRANGE', key, beyond(-tonumber(ARGV[3])), '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, count, 'WITHSCORES')
+local found = redis.call('ZREVRANGEBYSCORE', key, beyond(-tonumber(ARGV[3])), '-inf', 'WITHSCORES', 'LIMIT', 0, count)
 if not found[1] then return { {}, 0 } end
 local ids = {}
 for i = 1, #found, 2 do ids[#ids + 1] = string.match(found[i], '^%w*') end

@@ -68,7 +68,7 @@ end
 
 -- Those who wait, from the first on. What has no id any more was removed by hand; what is no record was never an entry.
 local function waiting(count)
-  local found = redis.call('ZRANGE', key, beyond(-held), '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, count, 'WITHSCORES')
+  local found = redis.call('ZREVRANGEBYSCORE', key, beyond(-held), '-inf', 'WITHSCORES', 'LIMIT', 0, count)
   local entries, ids = {}, {}
   for i = 1, #found, 2 do
     local entry = parse(found[i], -tonumber(found[i + 1]))
@@ -146,7 +146,7 @@ end
 -- of one that was removed by hand can go.
 local function own(id, known, place)
   local ticket = tonumber(place or known)
-  local record = redis.call('ZRANGE', key, -ticket, -ticket, 'BYSCORE')[1]
+  local record = redis.call('ZRANGEBYSCORE', key, -ticket, -ticket)[1]
   if place and not record then
     gone[#gone + 1] = id
     departed, held, used = math.min(departed, ticket), 0, 0
