@@ -12,9 +12,11 @@ use crate::layout::{Seen, admitted, decisive_number, holding, holds_alone, inbox
 use crate::message::Message;
 use crate::places::Places;
 
-/// How much of the head of a queue is read at least: whoever is let in is told who comes next, and next to that, so that
-/// they need not read it.
-const HEAD: i64 = 8;
+/// How much of the head of a queue is read: whoever is let in is told who comes next, and next to that, so that they need not read it. More
+/// of a longer one, since to read that takes the server longer.
+fn head_of(queue: i64) -> i64 {
+    (queue / 16).clamp(8, 64)
+}
 
 /// An entry of ours that has left.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +48,7 @@ async fn head(heart: &Heart, lock: &LockKey, left: Left, glance: GetResponse) ->
     }
     let all =
         GetOptions::new().with_prefix().with_keys_only().with_sort(SortTarget::Create, SortOrder::Ascend);
-    let some = all.clone().with_limit(HEAD.max(decisive_number(left.kind) + 1));
+    let some = all.clone().with_limit(head_of(glance.count()).max(decisive_number(left.kind) + 1));
     let got = heart.connection.get(&*prefix, some).await?;
     let head = queue(&prefix, lock.family, got.kvs());
     // Behind holders there may be more of them; but only the first that is not shared is let in by one that is.

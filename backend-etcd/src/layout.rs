@@ -275,8 +275,8 @@ mod tests {
     #[test]
     fn what_other_software_wrote_is_a_label() {
         let written = |value: &str| Seen { value: value.to_owned(), ..seen(9, EntryKind::Shared) };
-        let ours = Entry { id: EntryId::from("x1"), kind: EntryKind::Shared, label: "a b".to_owned() };
-        assert_eq!(written(&value(&ours)).id_and_label(), (ours.id, ours.label));
+        let ours = Entry { id: EntryId::from("x1"), kind: EntryKind::Shared, label: "a b".into() };
+        assert_eq!(written(&value(&ours)).id_and_label(), (ours.id.clone(), ours.label.to_string()));
         for foreign in ["", "x1", "é y"] {
             assert_eq!(written(foreign).id_and_label(), (EntryId::from("sh-3-7@9"), foreign.to_owned()));
         }

@@ -39,6 +39,7 @@ mod options;
 mod places;
 mod queue;
 mod session;
+mod turns;
 mod wait;
 mod wake;
 

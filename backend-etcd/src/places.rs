@@ -228,7 +228,7 @@ mod tests {
     }
 
     fn entry(kind: EntryKind) -> Entry {
-        Entry { id: EntryId::random(), kind, label: String::new() }
+        Entry { id: EntryId::random(), kind, label: "".into() }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use lockcore::{
     Effect, Enqueued, Entry, EntryId, EntryKind, Error, ErrorKind, FencingToken, LockKey, Removed, Result,
     Revision,
 };
+use tokio::time::Instant;
 
 use crate::error::is_settled;
 use crate::handover::{Left, hand_over};
@@ -141,7 +142,11 @@ impl EtcdSession {
         if let Some(place) = self.places.get(id)
             && let Some(created) = place.created
         {
+            let start = Instant::now();
             let standing = self.standing_of(lock, &place, created).await?;
+            if place.ahead > 0 {
+                self.turns.took(start.elapsed());
+            }
             if standing != Standing::Absent {
                 self.places.stands(id, &standing);
                 return Ok(standing);

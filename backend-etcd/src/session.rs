@@ -19,6 +19,7 @@ use crate::layout::{Stay, entries, family_prefix, lock_name, lock_prefix};
 use crate::options::EtcdOptions;
 use crate::places::Places;
 use crate::queue::token;
+use crate::turns::Turns;
 use crate::wake::{Bells, Ringer};
 
 /// A session with etcd: a lease, and keys on it.
@@ -28,6 +29,7 @@ pub(crate) struct EtcdSession {
     pub(crate) root: String,
     pub(crate) places: Arc<Places>,
     pub(crate) bells: Bells,
+    pub(crate) turns: Turns,
 }
 
 impl EtcdSession {
@@ -38,7 +40,7 @@ impl EtcdSession {
         let places = Arc::new(Places::new(heart.session));
         let (ringer, bells) = Ringer::new(heart.connection.clone(), places.clone());
         tokio::spawn(live(heart.clone(), ringer));
-        Ok(Self { root, places, bells, heart })
+        Ok(Self { root, places, bells, heart, turns: Turns::default() })
     }
 
     /// The answer to a request; none for a lost session.

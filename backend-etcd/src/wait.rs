@@ -48,10 +48,15 @@ impl EtcdSession {
             sleep(QUIET + QUIET_EACH * place.ahead).await;
             if place.ahead > 0 {
                 // It is time to read which of them is the next.
+                self.turns.turn().await;
                 return Ok(());
             }
         }
-        self.departure(lock, ids, since).await
+        self.departure(lock, ids, since).await?;
+        if since == Revision(0) && place.ahead > 0 {
+            self.turns.turn().await;
+        }
+        Ok(())
     }
 
     /// Returns when one of these entries may have left since that revision.

@@ -183,7 +183,7 @@ mod tests {
 
         fn arrive(&mut self, kind: EntryKind) {
             self.last += 1;
-            let own = Node::of(&Entry { id: EntryId::random(), kind, label: String::new() }, self.last);
+            let own = Node::of(&Entry { id: EntryId::random(), kind, label: "".into() }, self.last);
             let remembered = self.remembered.clone();
             let known = self.wait(&own, remembered);
             let remembered = known.followed_by(own.clone());

@@ -216,7 +216,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_we_write_we_read(kind in kind(), ticket: u64) {
-            let node = Node::of(&Entry { id: EntryId::random(), kind, label: String::new() }, ticket);
+            let node = Node::of(&Entry { id: EntryId::random(), kind, label: "".into() }, ticket);
             prop_assert_eq!(queue(kind.family(), vec![node.name.clone()]), vec![node]);
         }
 
@@ -252,7 +252,7 @@ mod tests {
                 .into_iter()
                 .map(|ticket| {
                     let kind = if ticket % 2 == 0 { EntryKind::Exclusive } else { EntryKind::Shared };
-                    Node::of(&Entry { id: EntryId::random(), kind, label: String::new() }, ticket).name
+                    Node::of(&Entry { id: EntryId::random(), kind, label: "".into() }, ticket).name
                 })
                 .collect();
             let mut shuffled = created.clone();

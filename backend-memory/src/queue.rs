@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::Entry as Slot;
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use lockcore::queue::rule::holders;
@@ -15,7 +16,7 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 struct Stored {
     queued: QueuedEntry,
-    label: String,
+    label: Arc<str>,
     session: u64,
     since: SystemTime,
     /// Is told when the entry holds, or has left.
@@ -139,7 +140,7 @@ impl Queue {
             id: queued.id.clone(),
             kind: queued.kind,
             token: FencingToken::new(*place),
-            label: label.clone(),
+            label: label.to_string(),
             since: Some(*since),
         };
         self.entries.iter().map(details).collect()

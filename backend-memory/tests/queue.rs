@@ -55,7 +55,7 @@ impl Queue {
     async fn change(&mut self, change: Change) {
         match change {
             Change::Comes(kind) => {
-                let entry = Entry { id: EntryId::random(), kind, label: String::new() };
+                let entry = Entry { id: EntryId::random(), kind, label: "".into() };
                 let known = self.session.enqueue(&self.lock, &entry).await.unwrap().standing;
                 let watch = self.watch(&entry.id, &known);
                 self.members.push(Member { id: entry.id, known, watch });

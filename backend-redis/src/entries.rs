@@ -274,7 +274,7 @@ mod tests {
 
     fn asked_of(entries: &Entries, name: &str) -> (LockKey, Entry, u32) {
         let lock = LockKey { family: Family::Lock, name: LockName::new(name).unwrap() };
-        let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
+        let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: "".into() };
         let missed = entries.asking(&lock, &entry, &Arc::default());
         (lock, entry, missed)
     }

@@ -148,7 +148,7 @@ mod tests {
         fn what_we_write_we_read(permits in 1..=u32::MAX, limit in 1..=u32::MAX, label: String) {
             let permits = permits.min(limit);
             for kind in [EntryKind::Exclusive, EntryKind::Shared, EntryKind::Permits { permits, limit }] {
-                let entry = Entry { id: EntryId::random(), kind, label: label.clone() };
+                let entry = Entry { id: EntryId::random(), kind, label: (*label).into() };
                 let record = record(&entry, 10_000, &EntryId::random());
                 prop_assert_eq!(parse(record.as_bytes()), Some((entry.id, kind, &*label)));
             }

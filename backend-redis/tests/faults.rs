@@ -165,7 +165,7 @@ async fn all_data_is_lost(bed: &Bed, lose: impl AsyncFnOnce(&Bed)) {
     let guard = locks.exclusive("l").unwrap().acquire().await.unwrap();
     let waits = Redis::new(bed.options().with_session_timeout(LONG)).open_session().await.unwrap();
     let lock = LockKey { family: Family::Lock, name: LockName::new("l").unwrap() };
-    let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
+    let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: "".into() };
     let queued = waits.enqueue(&lock, &entry).await.unwrap();
     assert!(matches!(queued.standing, Standing::Waits { .. }));
     lose(bed).await;

@@ -168,7 +168,7 @@ impl Bed {
     }
 
     async fn enqueue(&self, kind: EntryKind) -> (Entry, Standing) {
-        let entry = Entry { id: EntryId::random(), kind, label: String::new() };
+        let entry = Entry { id: EntryId::random(), kind, label: "".into() };
         let standing = self.session.enqueue(&self.lock, &entry).await.unwrap().standing;
         (entry, standing)
     }

@@ -111,7 +111,7 @@ async fn without_its_replicas_nothing_is_granted() {
     let options = RedisOptions::new(server.address()).with_session_timeout(SHORT).with_wait_replicas(1);
     let session = Redis::new(options.clone()).open_session().await.unwrap();
     let lock = LockKey { family: Family::Lock, name: LockName::new("l").unwrap() };
-    let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
+    let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: "".into() };
     let error = session.enqueue(&lock, &entry).await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Unreachable, Effect::Unknown));
     assert!(error.is_retryable());
@@ -150,7 +150,7 @@ async fn locks_of_a_cluster_are_removed_once() {
     let mut names = Vec::new();
     for number in 0..20 {
         let lock = LockKey { family: Family::Lock, name: LockName::new(&format!("l{number}")).unwrap() };
-        let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
+        let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: "".into() };
         session.enqueue(&lock, &entry).await.unwrap();
         if number % 2 == 0 {
             assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Now);

@@ -321,7 +321,7 @@ mod tests {
     fn data_has_the_id_where_it_is_ours() {
         let id = EntryId::random();
         for label in ["", " ", "a b", "é\0"] {
-            let entry = Entry { id: id.clone(), kind: EntryKind::Exclusive, label: label.to_owned() };
+            let entry = Entry { id: id.clone(), kind: EntryKind::Exclusive, label: label.into() };
             assert_eq!(read_data(data(&entry).as_bytes()), (Some(id.clone()), label.to_owned()));
         }
         for foreign in ["", "10.0.0.1", "no id", &"x".repeat(22), &format!("{}é ", "x".repeat(20))] {

@@ -1,6 +1,7 @@
 //! Entries: what stands in the queue of a lock.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rand::RngExt;
 use smol_str::SmolStr;
@@ -214,7 +215,7 @@ pub struct Entry {
     /// What it asks for.
     pub kind: EntryKind,
     /// Who waits here, for people: at most [`Entry::MAX_LABEL`] bytes.
-    pub label: String,
+    pub label: Arc<str>,
 }
 
 impl Entry {

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Debug};
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -100,7 +101,7 @@ pub struct AcquireOptions {
     /// How long to wait.
     pub wait: Wait,
     /// Who waits, for people who look at the queue: at most 512 bytes. Default: the host's name and the process id.
-    pub label: Option<String>,
+    pub label: Option<Arc<str>>,
     /// How many permits of a semaphore to take, all at once: 1, or up to its limit.
     pub permits: u32,
     /// What to do when the session is lost while waiting, and the place in the queue with it: queue again, behind all
@@ -129,8 +130,8 @@ impl AcquireOptions {
 
     /// Who waits.
     #[must_use]
-    pub fn with_label(self, label: impl Into<String>) -> Self {
-        Self { label: Some(label.into()), ..self }
+    pub fn with_label(self, label: impl AsRef<str>) -> Self {
+        Self { label: Some(label.as_ref().into()), ..self }
     }
 
     /// How many permits.

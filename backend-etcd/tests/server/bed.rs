@@ -136,7 +136,7 @@ pub(crate) fn lock(name: &str) -> LockKey {
 }
 
 pub(crate) fn entry(kind: EntryKind) -> Entry {
-    Entry { id: EntryId::random(), kind, label: "quirks é".to_owned() }
+    Entry { id: EntryId::random(), kind, label: "quirks é".into() }
 }
 
 pub(crate) fn exclusive() -> Entry {
@@ -145,7 +145,7 @@ pub(crate) fn exclusive() -> Entry {
 
 /// An entry that makes requests large.
 pub(crate) fn long() -> Entry {
-    Entry { label: "x".repeat(Entry::MAX_LABEL), ..exclusive() }
+    Entry { label: "x".repeat(Entry::MAX_LABEL).into(), ..exclusive() }
 }
 
 /// Whom this entry waits for, and since when.

@@ -17,7 +17,7 @@ fn key() -> LockKey {
 }
 
 async fn enqueue(session: &FileSession) -> (EntryId, Standing) {
-    let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: "label".to_owned() };
+    let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: "label".into() };
     (entry.id.clone(), session.enqueue(&key(), &entry).await.unwrap().standing)
 }
 
@@ -152,7 +152,7 @@ async fn an_enqueue_dropped_while_another_process_keeps_the_counter_leaves_nothi
     counter.try_lock().unwrap();
 
     let files = || files(&root);
-    let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
+    let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: "".into() };
     let lock = key();
     {
         let mut enqueue = std::pin::pin!(session.enqueue(&lock, &entry));
@@ -178,7 +178,7 @@ async fn a_ticket_of_a_counter_that_was_replaced_makes_no_entry() {
     session.remove(&key(), &id).await.unwrap();
     let (directory, queue) =
         (session.root.open().unwrap().unwrap(), session.root.queue(&key()).unwrap().unwrap());
-    let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
+    let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: "".into() };
 
     // As a process that is stopped just before it adds its entry, and goes on when others have taken over.
     let prepared = queue.prepare(&entry).unwrap().unwrap();
@@ -197,7 +197,7 @@ async fn a_ticket_of_a_counter_that_was_replaced_makes_no_entry() {
 async fn enqueueing_again_finds_the_first_entry() {
     let root = tempfile::tempdir().unwrap();
     let session = session(&root);
-    let entry = Entry { id: EntryId::random(), kind: EntryKind::Shared, label: String::new() };
+    let entry = Entry { id: EntryId::random(), kind: EntryKind::Shared, label: "".into() };
     let first = session.enqueue(&key(), &entry).await.unwrap();
     enqueue(&session).await;
     assert_eq!(session.enqueue(&key(), &entry).await.unwrap(), first);
@@ -209,7 +209,7 @@ async fn a_removal_waits_for_the_making_that_nobody_waits_for() {
     let root = tempfile::tempdir().unwrap();
     let session = session(&root);
     for polls in 1..20 {
-        let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: String::new() };
+        let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: "".into() };
         let (lock, mut left) = (key(), polls);
         let mut enqueue = std::pin::pin!(session.enqueue(&lock, &entry));
         std::future::poll_fn(|context| {

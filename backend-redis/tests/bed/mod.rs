@@ -121,7 +121,7 @@ pub(crate) fn lock() -> LockKey {
 }
 
 pub(crate) fn entry(kind: EntryKind) -> Entry {
-    Entry { id: EntryId::random(), kind, label: "a label".to_owned() }
+    Entry { id: EntryId::random(), kind, label: "a label".into() }
 }
 
 pub(crate) fn now() -> Duration {

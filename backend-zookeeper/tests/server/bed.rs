@@ -104,7 +104,7 @@ pub(crate) fn lock(name: &str) -> LockKey {
 }
 
 pub(crate) fn entry(kind: EntryKind) -> Entry {
-    Entry { id: EntryId::random(), kind, label: "quirks é".to_owned() }
+    Entry { id: EntryId::random(), kind, label: "quirks é".into() }
 }
 
 pub(crate) fn exclusive() -> Entry {

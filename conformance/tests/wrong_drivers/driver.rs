@@ -248,7 +248,7 @@ impl QueueSession for Session {
         }
         if self.makes(Mistake::AdoptsAnotherSessionsEntry) {
             let queue = self.honest.describe(lock).await?;
-            if let Some(other) = queue.into_iter().find(|other| other.label == entry.label) {
+            if let Some(other) = queue.into_iter().find(|other| *other.label == *entry.label) {
                 return Ok(Enqueued { token: other.token, standing: Standing::Holds });
             }
         }

@@ -22,7 +22,7 @@ use crate::session::Loss;
 pub(super) struct Request<'a> {
     pub(super) lock: &'a LockKey,
     pub(super) kind: EntryKind,
-    pub(super) label: &'a str,
+    pub(super) label: &'a Arc<str>,
     pub(super) patience: Patience,
     /// Whether to queue again when the session is lost.
     pub(super) requeues: bool,
@@ -155,7 +155,7 @@ impl Run<'_> {
         }
         let open = self.sessions.current().await?;
         let Request { lock, kind, label, .. } = *self.request;
-        let entry = Entry { id: EntryId::random(), kind, label: label.to_owned() };
+        let entry = Entry { id: EntryId::random(), kind, label: label.clone() };
         let ticket = Ticket { open, lock: lock.clone(), id: entry.id.clone(), armed: false };
         self.place = Some(Place { ticket, entry, token: None });
         Ok(Event::Opened)

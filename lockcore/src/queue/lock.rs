@@ -41,7 +41,7 @@ impl QueueLock {
             let message = format!("{} permits asked of a lock that has {limit}", options.permits);
             return Err(invalid_input(message));
         }
-        let label = options.label.as_deref().unwrap_or(&DEFAULT_LABEL);
+        let label = options.label.as_ref().unwrap_or(&DEFAULT_LABEL);
         if label.len() > Entry::MAX_LABEL {
             let message =
                 format!("a label has at most {} bytes, this one has {}", Entry::MAX_LABEL, label.len());
@@ -66,9 +66,9 @@ fn entry_kind(kind: LockKind, permits: u32) -> EntryKind {
 }
 
 /// The host's name and the process id.
-static DEFAULT_LABEL: LazyLock<String> = LazyLock::new(|| {
+static DEFAULT_LABEL: LazyLock<Arc<str>> = LazyLock::new(|| {
     let host = gethostname::gethostname();
-    format!("{}:{}", host.to_string_lossy(), std::process::id())
+    format!("{}:{}", host.to_string_lossy(), std::process::id()).into()
 });
 
 #[async_trait]
