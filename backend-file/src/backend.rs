@@ -8,6 +8,7 @@ use lockcore::{
     Capabilities, Clocks, Failover, LockService, LockUrl, QueueBackend, QueueSession, Result, ServiceFactory,
 };
 
+use crate::filesystem;
 use crate::options::FileOptions;
 use crate::root::Root;
 use crate::session::FileSession;
@@ -54,8 +55,9 @@ impl QueueBackend for FileLocks {
     }
 
     async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
-        let session = FileSession::new(self.root.clone());
-        session.blocking(|root| root.open_or_make().map(drop)).await?;
+        let mut session = FileSession::new(self.root.clone());
+        let directory = session.blocking(Root::open_or_make).await?;
+        session.in_memory = filesystem::is_in_memory(&directory);
         Ok(Arc::new(session))
     }
 }

@@ -21,6 +21,11 @@ pub(crate) fn check(root: &Directory) -> Result<()> {
     }
 }
 
+#[cfg(target_os = "linux")]
+const TMPFS: u32 = 0x0102_1994;
+#[cfg(target_os = "linux")]
+const RAMFS: u32 = 0x8584_58f6;
+
 /// The file systems that are local for certain, and have locks, renaming and inotify, by the number that `statfs` gives
 /// (<https://man7.org/linux/man-pages/man2/statfs.2.html>, linux/magic.h). FUSE may be anything.
 #[cfg(target_os = "linux")]
@@ -28,8 +33,8 @@ const LOCAL: [(u32, &str); 13] = [
     (0xef53, "ext2, ext3, ext4"),
     (0x5846_5342, "xfs"),
     (0x9123_683e, "btrfs"),
-    (0x0102_1994, "tmpfs"),
-    (0x8584_58f6, "ramfs"),
+    (TMPFS, "tmpfs"),
+    (RAMFS, "ramfs"),
     (0x794c_7630, "overlayfs"),
     (0x2fc1_2fc1, "zfs"),
     (0xf2f5_2010, "f2fs"),
@@ -47,6 +52,15 @@ fn stranger(system: &StatFs) -> Option<String> {
     let number = system.f_type as u32;
     let local = LOCAL.iter().any(|(known, _)| *known == number);
     (!local).then(|| format!("a file system of type {number:#x} (`stat -f` names it)"))
+}
+
+/// Whether a file system is in memory, so that no disk keeps anybody waiting who uses it.
+pub(crate) fn is_in_memory(root: &Directory) -> bool {
+    #[cfg(target_os = "linux")]
+    let is_memory = |system: StatFs| matches!(system.f_type as u32, TMPFS | RAMFS);
+    #[cfg(not(target_os = "linux"))]
+    let is_memory = |_: StatFs| false;
+    fstatfs(root.fd()).is_ok_and(is_memory)
 }
 
 /// What a file system is that is not known to be local.
