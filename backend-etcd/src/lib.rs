@@ -32,7 +32,7 @@ mod backend;
 mod connection;
 mod error;
 mod handover;
-mod heartbeat;
+mod keep_alive;
 mod layout;
 mod message;
 mod options;
@@ -41,7 +41,7 @@ mod queue;
 mod session;
 mod turns;
 mod wait;
-mod wake;
+mod watches;
 
 pub use backend::{Etcd, EtcdFactory, SCHEME, SCHEME_TLS};
 pub use options::{EtcdOptions, EtcdTls};

@@ -24,8 +24,8 @@ pub(crate) struct Place {
     pub(crate) ahead: u32,
     /// That it holds, as a [message](Message) said; and who stands behind, as far as that said it.
     pub(crate) admitted: Option<Vec<Position>>,
-    /// Rings when there is news of it.
-    pub(crate) bell: Arc<Notify>,
+    /// Notified when there is news of it.
+    pub(crate) news: Arc<Notify>,
     /// The requests to create it that may still be executed.
     pub(crate) unheard: Vec<u64>,
 }
@@ -82,7 +82,7 @@ impl State {
     fn admitted(&mut self, created: i64, behind: Vec<Position>) {
         if let Some(place) = self.created.get(&created).and_then(|id| self.own.get_mut(id)) {
             (place.stood, place.admitted) = (Some(Standing::Holds), Some(behind));
-            place.bell.notify_one();
+            place.news.notify_one();
         } else if self.created.len() < self.own.len() {
             self.early.insert(created, behind);
         }
@@ -127,7 +127,7 @@ impl Places {
                     stood: None,
                     ahead: 0,
                     admitted: None,
-                    bell: Arc::default(),
+                    news: Arc::default(),
                     unheard: Vec::new(),
                 }
             }
@@ -186,11 +186,11 @@ impl Places {
     }
 
     /// Messages up to this revision may not have come: wakes up those whom they may have been about.
-    pub(crate) fn deaf_until(&self, revision: i64) {
+    pub(crate) fn missed_until(&self, revision: i64) {
         let state = self.lock();
         let about =
             state.own.values().filter(|place| place.created.is_none_or(|created| created <= revision));
-        about.for_each(|place| place.bell.notify_one());
+        about.for_each(|place| place.news.notify_one());
     }
 
     fn change(&self, id: &EntryId, change: impl FnOnce(&mut Place)) {

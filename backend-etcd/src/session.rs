@@ -14,21 +14,21 @@ use lockcore::{
 };
 
 use crate::connection::Connection;
-use crate::heartbeat::Heart;
+use crate::keep_alive::KeepAlive;
 use crate::layout::{Stay, entries, family_prefix, lock_name, lock_prefix};
 use crate::options::EtcdOptions;
 use crate::places::Places;
 use crate::queue::token;
 use crate::turns::Turns;
-use crate::wake::{Bells, Ringer};
+use crate::watches::{Watcher, Watches};
 
 /// A session with etcd: a lease, and keys on it.
 #[derive(Debug)]
 pub(crate) struct EtcdSession {
-    pub(crate) heart: Heart,
+    pub(crate) keep_alive: KeepAlive,
     pub(crate) root: String,
     pub(crate) places: Arc<Places>,
-    pub(crate) bells: Bells,
+    pub(crate) watches: Watches,
     pub(crate) turns: Turns,
 }
 
@@ -36,32 +36,32 @@ impl EtcdSession {
     /// Opens a session, and keeps it alive.
     pub(crate) async fn open(options: EtcdOptions) -> Result<Self> {
         let root = options.root().to_owned();
-        let heart = Heart::begin(Arc::new(Connection::new(options))).await?;
-        let places = Arc::new(Places::new(heart.session));
-        let (ringer, bells) = Ringer::new(heart.connection.clone(), places.clone());
-        tokio::spawn(live(heart.clone(), ringer));
-        Ok(Self { root, places, bells, heart, turns: Turns::default() })
+        let keep_alive = KeepAlive::begin(Arc::new(Connection::new(options))).await?;
+        let places = Arc::new(Places::new(keep_alive.session));
+        let (watcher, watches) = Watcher::new(keep_alive.connection.clone(), places.clone());
+        tokio::spawn(live(keep_alive.clone(), watcher));
+        Ok(Self { root, places, watches, keep_alive, turns: Turns::default() })
     }
 
     /// The answer to a request; none for a lost session.
     async fn unless_lost<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
-        if let Some(loss) = self.heart.lease.loss() {
+        if let Some(loss) = self.keep_alive.lease.loss() {
             return Err(Error::lost(loss));
         }
         let answer = answer.await;
         if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::SessionLost) {
-            self.heart.lease.end(Loss::Expired);
+            self.keep_alive.lease.end(Loss::Expired);
         }
         answer
     }
 
     pub(crate) async fn txn(&self, txn: Txn) -> Result<TxnResponse> {
-        self.unless_lost(self.heart.connection.txn(txn)).await
+        self.unless_lost(self.keep_alive.connection.txn(txn)).await
     }
 
     /// All keys that begin like this, as far as the options ask for them.
     pub(crate) async fn get(&self, prefix: &str, options: GetOptions) -> Result<GetResponse> {
-        self.unless_lost(self.heart.connection.get(prefix, options.with_prefix())).await
+        self.unless_lost(self.keep_alive.connection.get(prefix, options.with_prefix())).await
     }
 
     pub(crate) fn lock_prefix(&self, lock: &LockKey) -> String {
@@ -90,12 +90,12 @@ impl EtcdSession {
 }
 
 /// Whatever comes first ends all: nothing renews a lost session.
-async fn live(heart: Heart, ringer: Ringer) {
-    let lease = heart.lease.clone();
+async fn live(keep_alive: KeepAlive, watcher: Watcher) {
+    let lease = keep_alive.lease.clone();
     tokio::select! {
         _ = lease.lost() => {}
-        () = heart.beat() => {}
-        () = ringer.ring() => {}
+        () = keep_alive.run() => {}
+        () = watcher.run() => {}
     }
 }
 
@@ -107,7 +107,7 @@ fn doing(what: &'static str, lock: &LockKey) -> impl FnOnce(Error) -> Error {
 #[async_trait]
 impl QueueSession for EtcdSession {
     fn lease(&self) -> &Lease {
-        &self.heart.lease
+        &self.keep_alive.lease
     }
 
     async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
@@ -161,8 +161,8 @@ impl QueueSession for EtcdSession {
     }
 
     async fn close(&self) -> Result<()> {
-        self.heart.lease.end(Loss::Closed);
-        match self.heart.stop().await {
+        self.keep_alive.lease.end(Loss::Closed);
+        match self.keep_alive.stop().await {
             Err(error) if error.kind() != ErrorKind::SessionLost => {
                 Err(error.with_context("close the session"))
             }
@@ -174,6 +174,6 @@ impl QueueSession for EtcdSession {
 impl Drop for EtcdSession {
     fn drop(&mut self) {
         // Ends what keeps the session alive.
-        self.heart.lease.end(Loss::Closed);
+        self.keep_alive.lease.end(Loss::Closed);
     }
 }

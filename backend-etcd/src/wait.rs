@@ -33,7 +33,7 @@ impl EtcdSession {
         };
         if place.admitted.is_none() {
             tokio::select! {
-                () = place.bell.notified() => {}
+                () = place.news.notified() => {}
                 departed = self.untold(lock, &place, ids, since) => departed?,
             }
         }
@@ -69,7 +69,7 @@ impl EtcdSession {
             since => Some(since),
         };
         if let Some(since) = since {
-            self.bells.one_of_them_leaves(stays, created(since)).await;
+            self.watches.one_of_them_leaves(stays, created(since)).await;
         }
         Ok(())
     }

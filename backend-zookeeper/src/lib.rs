@@ -52,7 +52,7 @@ mod backend;
 mod connection;
 mod entries;
 mod error;
-mod keeper;
+mod keep_alive;
 mod layout;
 mod nodelay;
 mod options;

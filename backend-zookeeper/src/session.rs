@@ -15,7 +15,7 @@ use lockcore::{
 use zookeeper_client::{Acls, Error as ClientError, Stat};
 
 use crate::connection::Connection;
-use crate::keeper::Link;
+use crate::keep_alive::Link;
 use crate::layout::{Listing, ahead, family_path, lock_path, queued};
 use crate::options::ZooKeeperOptions;
 use crate::places::{Known, Outlook, Place, Places};

@@ -11,7 +11,7 @@ use lockcore::Result;
 use tokio::sync::watch;
 
 use crate::connection::{Change, Watcher};
-use crate::keeper::Link;
+use crate::keep_alive::Link;
 use crate::layout::is_stray;
 
 /// What a watched node turned out to be.

@@ -15,9 +15,9 @@ use tokio::time::sleep;
 use crate::connection::{Connection, Link, limited};
 use crate::layout::{ordered, session_key, sessions_prefix};
 
-/// What the life of a session hangs on.
+/// The lease of a session at the server, and how long that is sure to last.
 #[derive(Debug, Clone)]
-pub(crate) struct Heart {
+pub(crate) struct KeepAlive {
     pub(crate) connection: Arc<Connection>,
     pub(crate) lease: Lease,
     /// The lease at the server.
@@ -26,7 +26,7 @@ pub(crate) struct Heart {
     pub(crate) session: u64,
 }
 
-impl Heart {
+impl KeepAlive {
     /// Begins a session: a lease, and a key on it.
     pub(crate) async fn begin(connection: Arc<Connection>) -> Result<Self> {
         // Before anything is sent: the server may count from any moment after this.
@@ -53,7 +53,7 @@ impl Heart {
     }
 
     /// Renews the lease, as long as somebody polls.
-    pub(crate) async fn beat(self) {
+    pub(crate) async fn run(self) {
         let period = self.lease.renewal_interval().unwrap_or_default();
         loop {
             let Err(error) = self.renew(period).await;

@@ -1,4 +1,4 @@
-//! Wakes up those who wait for an entry to leave.
+//! The watches of a session: its inbox, and the entries that somebody waits for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,28 +21,28 @@ use crate::places::Places;
 /// The watch on our inbox, on each stream.
 const INBOX: i64 = 1;
 
-/// Where to ask to be woken up. When the session is over, nobody listens any more.
+/// Where to ask to be told of departures. When the session is over, nobody listens any more.
 #[derive(Debug, Clone)]
-pub(crate) struct Bells {
+pub(crate) struct Watches {
     orders: UnboundedSender<Order>,
 }
 
 #[derive(Debug)]
 enum Order {
-    /// Ring when one of these entries leaves after this revision.
+    /// Notify when one of these entries leaves after this revision.
     Watch(Vec<Stay>, i64, Arc<Notify>),
-    /// Nobody waits with this bell any more.
+    /// Nobody waits for this notification any more.
     Forget(Vec<Stay>, Arc<Notify>),
 }
 
-impl Bells {
+impl Watches {
     /// Returns when one of these entries may have left since the revision.
     pub(crate) async fn one_of_them_leaves(&self, stays: Vec<Stay>, since: i64) {
-        let bell = Arc::new(Notify::new());
-        let waiting = Waiting { bells: self, stays, bell };
-        self.send(Order::Watch(waiting.stays.clone(), since, waiting.bell.clone()));
+        let news = Arc::new(Notify::new());
+        let waiting = Waiting { watches: self, stays, news };
+        self.send(Order::Watch(waiting.stays.clone(), since, waiting.news.clone()));
         tokio::select! {
-            () = waiting.bell.notified() => {}
+            () = waiting.news.notified() => {}
             () = self.orders.closed() => {}
         }
     }
@@ -53,22 +53,22 @@ impl Bells {
     }
 }
 
-struct Waiting<'b> {
-    bells: &'b Bells,
+struct Waiting<'w> {
+    watches: &'w Watches,
     stays: Vec<Stay>,
-    bell: Arc<Notify>,
+    news: Arc<Notify>,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.bells.send(Order::Forget(std::mem::take(&mut self.stays), self.bell.clone()));
+        self.watches.send(Order::Forget(std::mem::take(&mut self.stays), self.news.clone()));
     }
 }
 
 /// The one stream of watches of a session: a watch on its inbox, which is there before anybody waits, and a watch
 /// on each entry that somebody waits for.
 #[derive(Debug)]
-pub(crate) struct Ringer {
+pub(crate) struct Watcher {
     connection: Arc<Connection>,
     places: Arc<Places>,
     orders: UnboundedReceiver<Order>,
@@ -80,26 +80,26 @@ pub(crate) struct Ringer {
 #[derive(Debug)]
 struct Watched {
     id: i64,
-    bells: Vec<Arc<Notify>>,
+    waiting: Vec<Arc<Notify>>,
 }
 
-impl Ringer {
-    pub(crate) fn new(connection: Arc<Connection>, places: Arc<Places>) -> (Self, Bells) {
+impl Watcher {
+    pub(crate) fn new(connection: Arc<Connection>, places: Arc<Places>) -> (Self, Watches) {
         let (sender, orders) = unbounded_channel();
         let (watched, stays) = (HashMap::new(), HashMap::new());
-        let ringer = Self { connection, places, orders, watched, stays, last: INBOX };
-        (ringer, Bells { orders: sender })
+        let watcher = Self { connection, places, orders, watched, stays, last: INBOX };
+        (watcher, Watches { orders: sender })
     }
 
-    /// Rings, as long as somebody polls.
-    pub(crate) async fn ring(mut self) {
+    /// Serves the watches for as long as it is polled.
+    pub(crate) async fn run(mut self) {
         loop {
             let Err(error) = self.stream().await;
             tracing::debug!(%error, "watches lost");
             // What happened meanwhile is not known.
             self.stays.clear();
-            self.watched.drain().for_each(|(_, watched)| watched.ring());
-            self.places.deaf_until(i64::MAX);
+            self.watched.drain().for_each(|(_, watched)| watched.notify());
+            self.places.missed_until(i64::MAX);
             sleep(self.connection.options().patience() / 8).await;
         }
     }
@@ -131,19 +131,19 @@ impl Ringer {
         let patience = self.connection.options().patience();
         let mut silence = interval_at(Instant::now() + patience, patience);
         silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = true;
+        let mut answered = true;
         loop {
             tokio::select! {
                 Some(order) = self.orders.recv() => {
-                    limited(patience, self.obey(order, &mut requests)).await?;
+                    limited(patience, self.execute(order, &mut requests)).await?;
                 }
                 answer = answers.message() => {
-                    heard = true;
+                    answered = true;
                     let answer = answer.map_err(error)?.ok_or_else(|| broken("etcd ended the stream of watches"))?;
-                    limited(patience, self.hear(&answer, &mut requests)).await?;
+                    limited(patience, self.handle(&answer, &mut requests)).await?;
                 }
                 _ = silence.tick() => {
-                    if !std::mem::take(&mut heard) {
+                    if !std::mem::take(&mut answered) {
                         return Err(broken("the stream of watches is silent"));
                     }
                     limited(patience, requests.request_progress()).await?;
@@ -152,16 +152,16 @@ impl Ringer {
         }
     }
 
-    async fn obey(&mut self, order: Order, requests: &mut WatchRequestSender) -> Result<(), ClientError> {
+    async fn execute(&mut self, order: Order, requests: &mut WatchRequestSender) -> Result<(), ClientError> {
         match order {
-            Order::Watch(stays, since, bell) => {
+            Order::Watch(stays, since, news) => {
                 for stay in stays {
-                    self.watch(stay, since, bell.clone(), requests).await?;
+                    self.watch(stay, since, news.clone(), requests).await?;
                 }
             }
-            Order::Forget(stays, bell) => {
+            Order::Forget(stays, news) => {
                 for stay in stays {
-                    self.forget(&stay, &bell, requests).await?;
+                    self.forget(&stay, &news, requests).await?;
                 }
             }
         }
@@ -173,17 +173,17 @@ impl Ringer {
         &mut self,
         stay: Stay,
         since: i64,
-        bell: Arc<Notify>,
+        news: Arc<Notify>,
         requests: &mut WatchRequestSender,
     ) -> Result<(), ClientError> {
         if let Some(watched) = self.watched.get_mut(&stay) {
-            watched.bells.push(bell);
+            watched.waiting.push(news);
             return Ok(());
         }
         self.last += 1;
         let key = stay.key.clone();
         self.stays.insert(self.last, stay.clone());
-        self.watched.insert(stay, Watched { id: self.last, bells: vec![bell] });
+        self.watched.insert(stay, Watched { id: self.last, waiting: vec![news] });
         let options = WatchOptions::new()
             .with_start_revision(since + 1)
             .with_watch_id(self.last)
@@ -194,23 +194,23 @@ impl Ringer {
     async fn forget(
         &mut self,
         stay: &Stay,
-        bell: &Arc<Notify>,
+        news: &Arc<Notify>,
         requests: &mut WatchRequestSender,
     ) -> Result<(), ClientError> {
         let Some(watched) = self.watched.get_mut(stay) else { return Ok(()) };
-        watched.bells.retain(|other| !Arc::ptr_eq(other, bell));
-        if watched.bells.is_empty() { self.left(stay, requests).await } else { Ok(()) }
+        watched.waiting.retain(|other| !Arc::ptr_eq(other, news));
+        if watched.waiting.is_empty() { self.left(stay, requests).await } else { Ok(()) }
     }
 
-    /// Rings, and ends the watch.
+    /// Notifies those who wait for the entry, and ends its watch.
     async fn left(&mut self, stay: &Stay, requests: &mut WatchRequestSender) -> Result<(), ClientError> {
         let Some(watched) = self.watched.remove(stay) else { return Ok(()) };
         self.stays.remove(&watched.id);
-        watched.ring();
+        watched.notify();
         requests.cancel(watched.id).await
     }
 
-    async fn hear(
+    async fn handle(
         &mut self,
         answer: &WatchResponse,
         requests: &mut WatchRequestSender,
@@ -221,7 +221,7 @@ impl Ringer {
         if answer.watch_id() == INBOX {
             if answer.created() {
                 // It shows only what comes later.
-                self.places.deaf_until(answer.header().map_or(i64::MAX, ResponseHeader::revision));
+                self.places.missed_until(answer.header().map_or(i64::MAX, ResponseHeader::revision));
             }
             let texts = answer.events().iter().filter_map(|event| event.kv()?.value_str().ok());
             texts.filter_map(Message::parse).for_each(|message| self.places.told(message));
@@ -236,8 +236,8 @@ impl Ringer {
 }
 
 impl Watched {
-    fn ring(&self) {
-        self.bells.iter().for_each(|bell| bell.notify_one());
+    fn notify(&self) {
+        self.waiting.iter().for_each(|news| news.notify_one());
     }
 }
 
