@@ -6,7 +6,10 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-/// How much longer than a reading the pause before the next one is.
+/// A reading that takes no longer is that of a short queue, and needs no pause.
+const QUICK: Duration = Duration::from_millis(2);
+
+/// How much longer the pause before the next one is than what a reading takes beyond that.
 const PAUSE: u32 = 8;
 
 /// And how long at most: a reading takes longer too when the server has no leader.
@@ -25,7 +28,7 @@ impl Turns {
     pub(crate) async fn turn(&self) {
         let _next = self.next.lock().await;
         let took = Duration::from_micros(self.took.load(Ordering::Relaxed));
-        sleep(took.saturating_mul(PAUSE).min(LONGEST)).await;
+        sleep(took.saturating_sub(QUICK).saturating_mul(PAUSE).min(LONGEST)).await;
     }
 
     /// A reading took so long.
@@ -43,10 +46,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn readings_take_a_ninth_of_the_time() {
+    async fn long_readings_are_far_between() {
         let turns = Turns::default();
         turns.turn().now_or_never().expect("nobody has read yet");
-        turns.took(Duration::from_millis(10));
+        turns.took(QUICK);
+        turns.turn().now_or_never().expect("short queues need no pause");
+        turns.took(Duration::from_millis(12));
         // Whoever gives up in the middle of its turn holds up nobody.
         assert_eq!(turns.turn().now_or_never(), None);
         let start = Instant::now();
