@@ -64,6 +64,9 @@ async fn a_failover_loses_what_the_replica_has_not() {
     let servers = RedisSentinel::start().await.unwrap();
     let locks = connect(at(&servers)).await;
     let [master, replica] = servers.nodes();
+    // It may not have the entry, but without the mark of the session all of that would be lost.
+    eventually("the replica has the session", || async { replica.cli(&["dbsize"]).await.unwrap() == "1" })
+        .await;
     // What is in its socket already would still arrive.
     replica.pause().unwrap();
     master.cli(&["client", "kill", "type", "replica"]).await.unwrap();
