@@ -16,7 +16,6 @@ use lockcore::{
 };
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::AbortHandle;
-use tokio::task::coop::consume_budget;
 
 use crate::counter::Progress;
 use crate::layout::{LockDirectory, entries};
@@ -131,8 +130,6 @@ impl FileSession {
         if !self.in_memory {
             return self.blocking(work).await;
         }
-        // Who takes one free lock after another lets other tasks of the thread in from time to time, as tokio's own locks do.
-        consume_budget().await;
         self.live()?;
         work(&self.root)
     }

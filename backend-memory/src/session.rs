@@ -14,7 +14,6 @@ use lockcore::{
     Snapshot, watches_held,
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::coop::consume_budget;
 
 use crate::link::Link;
 use crate::server::Memory;
@@ -99,8 +98,6 @@ impl QueueSession for Session {
     }
 
     async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
-        // Who takes one free lock after another lets other tasks of the thread in from time to time, as tokio's own locks do.
-        consume_budget().await;
         let (number, lock, entry) = (self.shared.number, lock.clone(), entry.clone());
         self.request(move |memory| memory.enqueue(number, lock, entry)).await
     }

@@ -7,6 +7,21 @@ use tokio::time::{Duration, sleep, timeout};
 
 const MANY: usize = 10_000;
 
+/// Nothing in memory is waited for.
+#[tokio::test]
+async fn whoever_takes_a_free_lock_again_and_again_lets_other_tasks_in() {
+    let locks = Memory::new().client().connect().await.unwrap();
+    let lock = locks.exclusive("lock").unwrap();
+    let other = tokio::spawn(async {});
+    for _ in 0..MANY {
+        assert_eq!(lock.acquire().await.unwrap().release().await.unwrap(), Released::Held);
+        if other.is_finished() {
+            return;
+        }
+    }
+    panic!("{MANY} turns, and nobody else had one");
+}
+
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_waiters_are_served_in_order() {
     let locks = Memory::new().client().connect().await.unwrap();

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
 use crate::backend::Removed;
@@ -153,6 +154,9 @@ impl Run<'_> {
             self.backoff.pause().await;
             return Ok(Event::Woken);
         }
+        // Some drivers answer at once. Who takes one free lock after another lets other tasks of the thread in from time to time, as
+        // tokio's own locks do.
+        consume_budget().await;
         let open = self.sessions.current().await?;
         let Request { lock, kind, label, .. } = *self.request;
         let entry = Entry { id: EntryId::random(), kind, label: label.clone() };
