@@ -43,17 +43,16 @@ impl EtcdSession {
 
     /// What a waiter does to whom nobody says anything.
     async fn untold(&self, lock: &LockKey, place: &Place, ids: &[EntryId], since: Revision) -> Result<()> {
+        let (knows_the_next, is_new) = (place.ahead == 0, since != Revision(0));
         // When a watch is set again, the wait is an old one.
-        if since != Revision(0) {
+        if is_new {
             sleep(QUIET + QUIET_EACH * place.ahead).await;
-            if place.ahead > 0 {
-                // It is time to read which of them is the next.
-                self.turns.turn().await;
-                return Ok(());
-            }
         }
-        self.departure(lock, ids, since).await?;
-        if since == Revision(0) && place.ahead > 0 {
+        if knows_the_next || !is_new {
+            self.departure(lock, ids, since).await?;
+        }
+        if !knows_the_next {
+            // It is time to read which of them is the next.
             self.turns.turn().await;
         }
         Ok(())
