@@ -24,16 +24,23 @@ pub struct MemoryClient {
     sessions: Arc<Mutex<Vec<Weak<Shared>>>>,
 }
 
+impl Memory {
+    /// A client of this place, as another process would be.
+    pub fn client(&self) -> MemoryClient {
+        MemoryClient {
+            memory: self.clone(),
+            link: Arc::new(Link::new()),
+            session_timeout: MemoryClient::SESSION_TIMEOUT,
+            sessions: Arc::default(),
+        }
+    }
+}
+
 impl MemoryClient {
     /// How long a session lives without a connection, unless it is set.
     pub const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
     /// How long opening a session waits for a connection.
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-    pub(crate) fn new(memory: Memory) -> Self {
-        let session_timeout = Self::SESSION_TIMEOUT;
-        Self { memory, link: Arc::new(Link::new()), session_timeout, sessions: Arc::default() }
-    }
 
     /// The same client, with sessions that live this long without a connection.
     #[must_use]

@@ -11,7 +11,6 @@ use lockcore::{
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::oneshot;
 
-use crate::client::MemoryClient;
 use crate::queue::Queue;
 
 /// A place in memory where locks live. Clones are the same place.
@@ -49,11 +48,6 @@ impl Memory {
     pub fn named(name: &str) -> Self {
         let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
         named.entry(name.to_owned()).or_default().clone()
-    }
-
-    /// A client of this place, as another process would be.
-    pub fn client(&self) -> MemoryClient {
-        MemoryClient::new(self.clone())
     }
 
     /// Removes an entry, as an administrator might; whether it was there.

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
@@ -79,6 +80,12 @@ impl Cell {
 /// Something for the user to know. There is nobody to tell when stderr is closed.
 pub(crate) fn diagnostic(message: impl Display) {
     let _ = writeln!(io::stderr(), "fairlock: {message}");
+}
+
+/// In whole seconds. The server's clock may be ahead of ours.
+pub(crate) fn age(since: SystemTime, now: SystemTime) -> String {
+    let age = now.duration_since(since).unwrap_or_default();
+    humantime::format_duration(Duration::from_secs(age.as_secs())).to_string()
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use fairlock::{DistributedLock, EntryId, QueueEntry};
 
-use crate::output::diagnostic;
-use crate::queue::age;
+use crate::output::{age, diagnostic};
 use crate::terminal::{CLEAR_LINE, printable, shortened, size};
 
 /// Follows our entry through its queue: on a terminal with one line that changes, elsewhere with a line for each

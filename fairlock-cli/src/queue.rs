@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::arguments::QueueOptions;
 use crate::exit::Failure;
-use crate::output::{self, Cell};
+use crate::output::{self, Cell, age};
 use crate::service::{close, connect};
 use crate::terminal::{CLEAR_SCREEN, Tone, coloured, size};
 
@@ -82,12 +82,6 @@ fn cells(entries: &[QueueEntry], now: SystemTime) -> Vec<[Cell; 6]> {
         [Cell::new(position), state, Cell::new(kind), Cell::new(token), Cell::new(since), Cell::new(label)]
     };
     entries.iter().map(cells).collect()
-}
-
-/// In whole seconds. The server's clock may be ahead of ours.
-pub(crate) fn age(since: SystemTime, now: SystemTime) -> String {
-    let age = now.duration_since(since).unwrap_or_default();
-    humantime::format_duration(Duration::from_secs(age.as_secs())).to_string()
 }
 
 fn rows(entries: &[QueueEntry]) -> Vec<Row<'_>> {

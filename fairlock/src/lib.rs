@@ -137,9 +137,21 @@ pub use lockcore::{
     ServiceFactory, SessionState, Wait,
 };
 
-/// All schemes that this build knows: those of the cargo features that are on.
+/// The backends of this crate: the cargo features, and the schemes that each brings.
+const BACKENDS: [(&str, &[&str]); 5] = [
+    ("etcd", &["etcd", "etcds"]),
+    ("file", &["file"]),
+    ("memory", &["memory"]),
+    ("redis", &["redis", "rediss", "redis+sentinel", "redis+cluster"]),
+    ("zookeeper", &["zookeeper"]),
+];
+
+/// All schemes that this build knows: those of the cargo features that are on. Of the others it tells which feature they need.
 pub fn registry() -> Registry {
-    let registry = Registry::new();
+    let all = BACKENDS
+        .into_iter()
+        .flat_map(|(feature, schemes)| schemes.iter().map(move |scheme| (scheme, feature)));
+    let registry = all.fold(Registry::new(), |registry, (scheme, feature)| registry.without(scheme, feature));
     #[cfg(feature = "etcd")]
     let registry = registry
         .with(backend_etcd::SCHEME, backend_etcd::EtcdFactory)
@@ -157,15 +169,6 @@ pub fn registry() -> Registry {
     registry
 }
 
-/// The backends of this crate: the cargo feature, the schemes, and whether this build has them.
-const BACKENDS: [(&str, &[&str], bool); 5] = [
-    ("etcd", &["etcd", "etcds"], cfg!(feature = "etcd")),
-    ("file", &["file"], cfg!(feature = "file")),
-    ("memory", &["memory"], cfg!(feature = "memory")),
-    ("redis", &["redis", "rediss", "redis+sentinel", "redis+cluster"], cfg!(feature = "redis")),
-    ("zookeeper", &["zookeeper"], cfg!(feature = "zookeeper")),
-];
-
 /// Connects to where the URL (or other [configuration](Config)) says that the locks live.
 ///
 /// # Errors
@@ -176,11 +179,5 @@ const BACKENDS: [(&str, &[&str], bool); 5] = [
 ///
 /// When dropped, a session that was being opened ends by itself.
 pub async fn connect(config: impl Into<Config>) -> Result<Arc<dyn LockService>> {
-    let url = config.into().url()?;
-    let is_off = |(_, schemes, on): &&(&str, &[&str], bool)| !on && schemes.contains(&url.scheme());
-    if let Some((feature, ..)) = BACKENDS.iter().find(is_off) {
-        let message = format!("{}:// needs fairlock's cargo feature {feature:?}, which is off", url.scheme());
-        return Err(Error::new(ErrorKind::InvalidConfig, message));
-    }
-    registry().connect_url(url).await
+    registry().connect(&config.into()).await
 }

@@ -3,15 +3,16 @@
 use std::fmt::Debug;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::capabilities::Capabilities;
-use crate::entry::{Entry, EntryId, EntryKind, FencingToken, LockKey};
+use crate::entry::{Entry, EntryId, FencingToken, LockKey};
 use crate::error::Result;
 use crate::queue::standing::{Standing, standing};
 use crate::session::Lease;
+use crate::snapshot::{EntryDetails, Revision, Snapshot};
 
 /// Where locks live: something that opens [sessions](QueueSession).
 ///
@@ -137,29 +138,6 @@ pub fn watches_held(waiter: &EntryId, ids: &[EntryId]) -> bool {
     ids == std::slice::from_ref(waiter)
 }
 
-/// The driver's own mark of what was seen, such as a point in the history of the server: what a look returned comes
-/// back with the watch that follows. 0 where there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
-pub struct Revision(pub u64);
-
-/// A queue, as much of it as the rule needs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// All entries, first in the queue first.
-    pub entries: Vec<QueuedEntry>,
-    /// When this was so.
-    pub revision: Revision,
-}
-
-/// One entry of a [`Snapshot`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueuedEntry {
-    /// Its identity.
-    pub id: EntryId,
-    /// What it asks for.
-    pub kind: EntryKind,
-}
-
 /// The answer to an [`enqueue`](QueueSession::enqueue).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enqueued {
@@ -176,19 +154,4 @@ pub enum Removed {
     Now,
     /// The entry was not there (any more).
     Absent,
-}
-
-/// One entry of a [described](QueueSession::describe) queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EntryDetails {
-    /// Its identity.
-    pub id: EntryId,
-    /// What it asks for.
-    pub kind: EntryKind,
-    /// The token that its guard has or will have.
-    pub token: FencingToken,
-    /// The label that its owner gave; empty for entries of other software.
-    pub label: String,
-    /// When the server accepted it, by the server's clock, where known.
-    pub since: Option<SystemTime>,
 }

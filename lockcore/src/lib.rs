@@ -23,12 +23,10 @@ pub mod queue;
 mod registry;
 mod service;
 pub mod session;
+mod snapshot;
 mod url;
 
-pub use backend::{
-    Enqueued, EntryDetails, QueueBackend, QueueSession, QueuedEntry, Removed, Revision, Snapshot,
-    watches_held,
-};
+pub use backend::{Enqueued, QueueBackend, QueueSession, Removed, watches_held};
 pub use capabilities::{Capabilities, Clocks, Failover, Fencing};
 pub use config::Config;
 pub use entry::{Entry, EntryId, EntryKind, Family, FencingToken, LockKey};
@@ -39,4 +37,5 @@ pub use name::LockName;
 pub use registry::{Registry, ServiceFactory};
 pub use service::LockService;
 pub use session::{Loss, SessionState};
+pub use snapshot::{EntryDetails, QueuedEntry, Revision, Snapshot};
 pub use url::{LockUrl, UrlOptions};

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::backend::EntryDetails;
 use crate::error::Result;
 use crate::guard::{HeldLock, LockGuard, Released};
 use crate::name::LockName;
 use crate::queue::rule::{UNBOUNDED, holders};
 use crate::queue::standing::known_limit;
+use crate::snapshot::EntryDetails;
 use crate::{EntryId, EntryKind, Error, FencingToken};
 
 /// A lock: exclusive, shared or semaphore, on any backend. Making one costs no I/O.

@@ -24,6 +24,8 @@ pub trait ServiceFactory: Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
     factories: BTreeMap<&'static str, Arc<dyn ServiceFactory>>,
+    /// Schemes that another build knows, and the cargo features that it takes.
+    off: BTreeMap<&'static str, &'static str>,
 }
 
 impl Registry {
@@ -36,6 +38,13 @@ impl Registry {
     #[must_use]
     pub fn with(mut self, scheme: &'static str, factory: impl ServiceFactory) -> Self {
         self.factories.insert(scheme, Arc::new(factory));
+        self
+    }
+
+    /// The same registry, knowing of one scheme that it needs this cargo feature, which is off: whoever uses the scheme is told so.
+    #[must_use]
+    pub fn without(mut self, scheme: &'static str, feature: &'static str) -> Self {
+        self.off.insert(scheme, feature);
         self
     }
 
@@ -82,13 +91,15 @@ impl Registry {
     }
 
     fn factory(&self, url: &LockUrl) -> Result<&dyn ServiceFactory> {
-        self.factories.get(url.scheme()).map(|factory| &**factory).ok_or_else(|| {
-            let known: Vec<&str> = self.schemes().collect();
-            invalid_config(format!(
-                "unknown scheme {:?}; this program knows: {}",
-                url.scheme(),
-                known.join(", ")
-            ))
+        let scheme = url.scheme();
+        self.factories.get(scheme).map(|factory| &**factory).ok_or_else(|| match self.off.get(scheme) {
+            Some(feature) => {
+                invalid_config(format!("{scheme}:// needs the cargo feature {feature:?}, which is off"))
+            }
+            None => {
+                let known = self.schemes().collect::<Vec<_>>().join(", ");
+                invalid_config(format!("unknown scheme {scheme:?}; this program knows: {known}"))
+            }
         })
     }
 }

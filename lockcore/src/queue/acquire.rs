@@ -14,8 +14,8 @@ use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::lock::Wait;
 use crate::queue::attempt::{Attempt, End, Event, Failure, Next, Step};
 use crate::queue::backoff::Backoff;
-use crate::queue::locks::Sessions;
 use crate::queue::open::Ticket;
+use crate::queue::sessions::Sessions;
 use crate::session::Loss;
 
 /// What is asked for.

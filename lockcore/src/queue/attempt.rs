@@ -1,10 +1,10 @@
 //! PURE: one acquisition as a state machine. Events go in, the next step comes out; whoever runs it does the I/O.
 
-use crate::backend::Revision;
 use crate::entry::EntryId;
 use crate::error::Error;
 use crate::queue::standing::Standing;
 use crate::session::Loss;
+use crate::snapshot::Revision;
 
 /// One acquisition, from the first request to the grant or the end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

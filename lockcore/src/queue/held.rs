@@ -8,12 +8,13 @@ use futures::stream::FuturesUnordered;
 use slab::Slab;
 use tokio::sync::Notify;
 
-use crate::backend::{QueueSession, Revision};
+use crate::backend::QueueSession;
 use crate::entry::{EntryId, LockKey};
 use crate::guard::LossSignal;
 use crate::queue::Standing;
 use crate::queue::backoff::Backoff;
-use crate::queue::open::watch;
+use crate::queue::watch::watch;
+use crate::snapshot::Revision;
 
 /// What is held on one session, and not watched yet because it has only just been taken. Short holds come and go here without
 /// waking the watcher, which looks once in a period.

@@ -4,7 +4,6 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 
-use crate::backend::{QueuedEntry, Revision};
 use crate::entry::{Entry, EntryId, EntryKind, LockKey};
 use crate::error::{Result, invalid_input};
 use crate::guard::LockGuard;
@@ -12,9 +11,10 @@ use crate::lock::{AcquireOptions, DistributedLock, LockKind, QueueEntry};
 use crate::name::LockName;
 use crate::queue::acquire::{Patience, Request, acquire};
 use crate::queue::hold::QueueHold;
-use crate::queue::locks::Sessions;
 use crate::queue::rule::UNBOUNDED;
+use crate::queue::sessions::Sessions;
 use crate::queue::standing::{Standing, standing};
+use crate::snapshot::{QueuedEntry, Revision};
 
 #[derive(Debug)]
 pub(super) struct QueueLock {

@@ -1,23 +1,19 @@
-//! A lock service over any [`QueueBackend`], and the sessions that it opens.
+//! A lock service over any [`QueueBackend`].
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
-use tokio::sync::watch;
 
 use crate::backend::QueueBackend;
 use crate::capabilities::Capabilities;
 use crate::entry::LockKey;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::lock::{DistributedLock, LockKind};
-use crate::queue::backoff::Backoff;
 use crate::queue::lock::QueueLock;
-use crate::queue::open::OpenSession;
+use crate::queue::sessions::Sessions;
 use crate::service::LockService;
-use crate::session::{Loss, SessionState};
+use crate::session::SessionState;
 
 /// The lock service over a backend: all that a driver does not have to write.
 #[derive(Debug)]
@@ -37,10 +33,7 @@ impl QueueLocks {
     ///
     /// When dropped, a session that was being opened ends by itself.
     pub async fn connect(backend: impl QueueBackend) -> Result<Self> {
-        let first = Arc::new(OpenSession::new(backend.open_session().await?));
-        let state = Mutex::new(State { last: first, opening: None, pauses: Backoff::default() });
-        let sessions = Sessions { backend: Arc::new(backend), state, closed: watch::Sender::new(false) };
-        Ok(Self { sessions: Arc::new(sessions) })
+        Ok(Self { sessions: Arc::new(Sessions::connect(Arc::new(backend)).await?) })
     }
 
     fn lock(&self, name: &str, kind: LockKind) -> Result<Arc<dyn DistributedLock>> {
@@ -73,131 +66,19 @@ impl LockService for QueueLocks {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.sessions.backend.capabilities()
+        self.sessions.capabilities()
     }
 
     fn session(&self) -> SessionState {
-        self.sessions.lock().last.lease().state()
+        self.sessions.last().lease().state()
     }
 
     fn session_time(&self) -> Option<Duration> {
-        self.sessions.lock().last.lease().granted()
+        self.sessions.last().lease().granted()
     }
 
     async fn close(&self) -> Result<()> {
-        let last = {
-            let mut state = self.sessions.lock();
-            self.sessions.closed.send_replace(true);
-            state.opening = None;
-            state.last.clone()
-        };
-        last.lease().end(Loss::Closed);
+        let last = self.sessions.close();
         last.session().close().await
     }
-}
-
-/// The current session of a service, replaced when it is lost.
-#[derive(Debug)]
-pub(super) struct Sessions {
-    backend: Arc<dyn QueueBackend>,
-    state: Mutex<State>,
-    /// Changes while the state is locked.
-    closed: watch::Sender<bool>,
-}
-
-#[derive(Debug)]
-struct State {
-    last: Arc<OpenSession>,
-    opening: Option<Opening>,
-    /// Between attempts to open one that fail, however many need one.
-    pauses: Backoff,
-}
-
-/// Everybody who needs the next session waits for one attempt to open it.
-type Opening = Shared<BoxFuture<'static, Result<Arc<OpenSession>>>>;
-
-impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it is held.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What errors call the place where the locks live.
-    pub(super) fn place(&self) -> String {
-        self.backend.place()
-    }
-
-    /// How long connecting may take.
-    pub(super) fn connect_timeout(&self) -> Duration {
-        self.backend.connect_timeout()
-    }
-
-    /// The current session, or a new one if that is lost.
-    pub(super) async fn current(self: &Arc<Self>) -> Result<Arc<OpenSession>> {
-        let opening = {
-            let mut state = self.lock();
-            if state.last.lease().loss().is_none() {
-                return Ok(state.last.clone());
-            }
-            if *self.closed.borrow() {
-                return Err(Error::lost(Loss::Closed));
-            }
-            // One that is over and still here broke off.
-            state.opening.take_if(|opening| opening.peek().is_some());
-            state.opening.get_or_insert_with(|| self.open()).clone()
-        };
-        // In memory of its own: few have to wait for it.
-        Box::pin(self.opened_by(opening)).await
-    }
-
-    /// What comes of an opening.
-    async fn opened_by(&self, opening: Opening) -> Result<Arc<OpenSession>> {
-        let mut closed = self.closed.subscribe();
-        // It may run on a runtime that nobody drives any more, and whose clock stands still.
-        let longest = 2 * self.connect_timeout() + Backoff::LONGEST;
-        tokio::select! {
-            opened = opening.clone() => opened,
-            _ = closed.wait_for(|closed| *closed) => Err(Error::lost(Loss::Closed)),
-            () = tokio::time::sleep(longest) => {
-                self.lock().opening.take_if(|current| current.ptr_eq(&opening));
-                Err(broke_off())
-            }
-        }
-    }
-
-    /// Opens the next session in a task of its own, so that it does not matter who of those who wait for it goes
-    /// on waiting.
-    fn open(self: &Arc<Self>) -> Opening {
-        let sessions = self.clone();
-        let opening = tokio::spawn(async move {
-            let opened = sessions.backend.open_session().await;
-            if opened.as_ref().is_err_and(Error::is_retryable) {
-                let pause = sessions.lock().pauses.next();
-                tokio::time::sleep(pause).await;
-            }
-            sessions.opened(opened.map(|session| Arc::new(OpenSession::new(session))))
-        });
-        opening
-            .map(|opened| opened.unwrap_or_else(|error| Err(broke_off().with_source(error))))
-            .boxed()
-            .shared()
-    }
-
-    fn opened(&self, opened: Result<Arc<OpenSession>>) -> Result<Arc<OpenSession>> {
-        let mut state = self.lock();
-        state.opening = None;
-        let open = opened?;
-        state.pauses = Backoff::default();
-        if *self.closed.borrow() {
-            open.lease().end(Loss::Closed);
-            return Err(Error::lost(Loss::Closed));
-        }
-        state.last = open.clone();
-        Ok(open)
-    }
-}
-
-/// Its runtime ended, or stands still; the next who needs a session opens one himself.
-fn broke_off() -> Error {
-    Error::new(ErrorKind::Backend, "opening a session broke off").with_retryable(true)
 }

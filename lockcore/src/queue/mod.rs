@@ -11,6 +11,8 @@ mod lock;
 mod locks;
 mod open;
 pub mod rule;
+mod sessions;
+mod watch;
 
 pub(crate) mod standing;
 

@@ -2,9 +2,9 @@
 
 use std::borrow::Borrow;
 
-use crate::backend::{QueuedEntry, Revision};
 use crate::entry::{EntryId, EntryKind};
 use crate::queue::rule::{UNBOUNDED, Verdict, verdict};
+use crate::snapshot::{QueuedEntry, Revision};
 
 /// Where an entry stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -70,6 +70,11 @@ impl LeaseClock {
         self.loss
     }
 
+    /// When the last acknowledged renewal was sent.
+    pub(super) fn last_renewal(&self) -> Moment {
+        self.renewed
+    }
+
     /// Until when the session is sure to live if nothing more is heard.
     pub fn deadline(&self) -> Option<Moment> {
         self.granted.map(|granted| self.renewed + (granted - granted / Self::MARGIN))

@@ -1,5 +1,6 @@
 //! Sessions: whether what we hold at the server is still ours.
 
+mod keep_alive;
 mod lease;
 mod moment;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+pub use keep_alive::{KeepAlive, keep_alive};
 pub use lease::LeaseClock;
 pub use moment::{Clock, Moment};
 
@@ -104,6 +106,10 @@ impl Lease {
     /// How often the driver should renew.
     pub fn renewal_interval(&self) -> Option<Duration> {
         self.lock().renewal_interval()
+    }
+
+    fn last_renewal(&self) -> Moment {
+        self.lock().last_renewal()
     }
 
     /// The driver heard the answer to a renewal that it had sent at `sent`.
