@@ -14,12 +14,6 @@ use tokio::time::{sleep, timeout};
 use crate::options::EtcdOptions;
 use crate::session::EtcdSession;
 
-/// The scheme of URLs that mean etcd.
-pub const SCHEME: &str = "etcd";
-
-/// The scheme of URLs that mean etcd behind TLS.
-pub const SCHEME_TLS: &str = "etcds";
-
 /// How long to wait before servers are tried again that could not be reached.
 const PAUSE: Duration = Duration::from_millis(50);
 

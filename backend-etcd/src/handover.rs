@@ -7,8 +7,8 @@ use etcd_client::{GetOptions, GetResponse, PutOptions, SortOrder, SortTarget};
 use futures::future::join_all;
 use lockcore::{EntryKind, LockKey, Result};
 
-use crate::keep_alive::KeepAlive;
 use crate::layout::{Seen, admitted, decisive_number, holding, holds_alone, inbox_key, lock_prefix, queue};
+use crate::lease::SessionLease;
 use crate::message::Message;
 use crate::places::Places;
 
@@ -27,21 +27,21 @@ pub(crate) struct Left {
 
 /// Tells the sessions of those whom this departure lets in. They would find out by themselves, but later.
 pub(crate) async fn hand_over(
-    keep_alive: KeepAlive,
+    lease: SessionLease,
     places: Arc<Places>,
     lock: LockKey,
     left: Left,
     glance: GetResponse,
 ) {
-    match head(&keep_alive, &lock, left, glance).await {
-        Ok(head) => tell(&keep_alive, &places, messages(&head, left)).await,
+    match head(&lease, &lock, left, glance).await {
+        Ok(head) => tell(&lease, &places, messages(&head, left)).await,
         Err(error) => tracing::debug!(name = %lock.name, %error, "nobody told of a departure"),
     }
 }
 
 /// As much of the head of the queue as has those whom this departure lets in.
-async fn head(keep_alive: &KeepAlive, lock: &LockKey, left: Left, glance: GetResponse) -> Result<Vec<Seen>> {
-    let prefix = lock_prefix(keep_alive.connection.options().root(), lock);
+async fn head(lease: &SessionLease, lock: &LockKey, left: Left, glance: GetResponse) -> Result<Vec<Seen>> {
+    let prefix = lock_prefix(lease.connection.options().root(), lock);
     let shared = left.kind == EntryKind::Shared;
     if !glance.more() && !shared {
         return Ok(queue(&prefix, lock.family, glance.kvs()));
@@ -49,11 +49,11 @@ async fn head(keep_alive: &KeepAlive, lock: &LockKey, left: Left, glance: GetRes
     let all =
         GetOptions::new().with_prefix().with_keys_only().with_sort(SortTarget::Create, SortOrder::Ascend);
     let some = all.clone().with_limit(head_of(glance.count()).max(decisive_number(left.kind) + 1));
-    let got = keep_alive.connection.get(&*prefix, some).await?;
+    let got = lease.connection.get(&*prefix, some).await?;
     let head = queue(&prefix, lock.family, got.kvs());
     // Behind holders there may be more of them; but only the first that is not shared is let in by one that is.
     if got.more() && holding(&head) == head.len() && !shared {
-        let got = keep_alive.connection.get(&*prefix, all).await?;
+        let got = lease.connection.get(&*prefix, all).await?;
         return Ok(queue(&prefix, lock.family, got.kvs()));
     }
     Ok(head)
@@ -83,18 +83,16 @@ fn messages(head: &[Seen], left: Left) -> BTreeMap<(u64, i64), Message> {
     messages
 }
 
-async fn tell(keep_alive: &KeepAlive, places: &Places, messages: BTreeMap<(u64, i64), Message>) {
-    let root = keep_alive.connection.options().root();
+async fn tell(own: &SessionLease, places: &Places, messages: BTreeMap<(u64, i64), Message>) {
+    let root = own.connection.options().root();
     join_all(messages.into_iter().map(async |((session, lease), message)| {
-        if session == keep_alive.session {
+        if session == own.session {
             places.told(message);
             return;
         }
         // Whose lease is over needs no message: a write on it is refused.
         let put = PutOptions::new().with_lease(lease);
-        if let Err(error) =
-            keep_alive.connection.put(inbox_key(root, session), message.to_string(), put).await
-        {
+        if let Err(error) = own.connection.put(inbox_key(root, session), message.to_string(), put).await {
             tracing::debug!(session, %error, "not told that it is its turn");
         }
     }))

@@ -1,32 +1,29 @@
-//! Keeps the lease of a session alive, and knows for how long it is sure to live.
+//! The lease of a session at the server: its beginning, its end, and what proves that it is there.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{
-    Compare, CompareOp, GetOptions, LeaseGrantOptions, LeaseKeepAliveStream, LeaseKeeper, PutOptions, Txn,
-    TxnOp,
-};
+use etcd_client::{Compare, CompareOp, GetOptions, LeaseGrantOptions, PutOptions, Txn, TxnOp};
 use lockcore::session::{Clock, Lease, Loss};
-use lockcore::{Error, ErrorKind, Result};
+use lockcore::{Error, Result};
 use rand::RngExt;
-use tokio::time::sleep;
 
-use crate::connection::{Connection, Link, limited};
+use crate::connection::{Connection, Link};
 use crate::layout::{ordered, session_key, sessions_prefix};
 
-/// The lease of a session at the server, and how long that is sure to last.
+/// The lease of a session.
 #[derive(Debug, Clone)]
-pub(crate) struct KeepAlive {
+pub(crate) struct SessionLease {
     pub(crate) connection: Arc<Connection>,
-    pub(crate) lease: Lease,
-    /// The lease at the server.
+    /// How long it is sure to last.
+    pub(crate) local: Lease,
+    /// The number that the server knows it by.
     pub(crate) id: i64,
     /// The number of the session, which its keys contain.
     pub(crate) session: u64,
 }
 
-impl KeepAlive {
+impl SessionLease {
     /// Begins a session: a lease, and a key on it.
     pub(crate) async fn begin(connection: Arc<Connection>) -> Result<Self> {
         // Before anything is sent: the server may count from any moment after this.
@@ -41,8 +38,8 @@ impl KeepAlive {
             };
             let granted = u64::try_from(connection.call(grant).await?.ttl()).unwrap_or_default();
             let session = take_number(&connection, id).await?;
-            let lease = Lease::new(Clock::Boot, Some(Duration::from_secs(granted)), sent);
-            Ok(Self { connection: connection.clone(), lease, id, session })
+            let local = Lease::new(Clock::Boot, Some(Duration::from_secs(granted)), sent);
+            Ok(Self { connection: connection.clone(), local, id, session })
         };
         let begun = begun.await;
         if begun.is_err() {
@@ -50,64 +47,6 @@ impl KeepAlive {
             tokio::spawn(async move { revoke(&connection, id).await });
         }
         begun
-    }
-
-    /// Renews the lease, as long as somebody polls.
-    pub(crate) async fn run(self) {
-        let period = self.lease.renewal_interval().unwrap_or_default();
-        loop {
-            let Err(error) = self.renew(period).await;
-            tracing::debug!(%error, "session not renewed");
-            self.lease.doubt();
-            sleep(period / 4).await;
-        }
-    }
-
-    /// Renews on one stream until that fails.
-    async fn renew(&self, period: Duration) -> Result<std::convert::Infallible> {
-        let link = self.connection.link().await?;
-        let renewed = async {
-            let (mut keeper, mut answers) = self.open(&link).await?;
-            loop {
-                sleep(period).await;
-                let sent = self.lease.now();
-                self.ask(&mut keeper, &mut answers).await?;
-                self.confirm(&link).await?;
-                self.lease.renewed(sent);
-            }
-        };
-        let failed = renewed.await;
-        self.connection.replace(&link).await;
-        failed
-    }
-
-    /// Opening the stream renews once, which is all it takes where streams do not last.
-    async fn open(&self, link: &Link) -> Result<(LeaseKeeper, LeaseKeepAliveStream)> {
-        let sent = self.lease.now();
-        let mut client = link.client().lease_client();
-        let opened = link.answer(self.connection.options().patience(), async {
-            match client.keep_alive(self.id).await {
-                // The library's name for a time to live of 0.
-                Err(etcd_client::Error::LeaseKeepAliveError(_)) => Ok(None),
-                opened => opened.map(Some),
-            }
-        });
-        let stream = opened.await?.ok_or_else(|| self.expired())?;
-        self.confirm(link).await?;
-        self.lease.renewed(sent);
-        Ok(stream)
-    }
-
-    async fn ask(&self, keeper: &mut LeaseKeeper, answers: &mut LeaseKeepAliveStream) -> Result<()> {
-        let answer = limited(self.connection.options().patience(), async {
-            keeper.keep_alive().await?;
-            answers.message().await
-        });
-        match answer.await? {
-            Some(answer) if answer.ttl() > 0 => Ok(()),
-            Some(_) => Err(self.expired()),
-            None => Err(Error::new(ErrorKind::Unreachable, "etcd ended the stream of renewals")),
-        }
     }
 
     /// Asks a majority whether the session is still there. A leader that has been deposed without noticing may
@@ -127,8 +66,8 @@ impl KeepAlive {
     }
 
     /// The session is over, whatever renewals say.
-    fn expired(&self) -> Error {
-        self.lease.end(Loss::Expired);
+    pub(crate) fn expired(&self) -> Error {
+        self.local.end(Loss::Expired);
         Error::lost(Loss::Expired)
     }
 }

@@ -34,14 +34,16 @@ mod error;
 mod handover;
 mod keep_alive;
 mod layout;
+mod lease;
 mod message;
 mod options;
 mod places;
 mod queue;
+mod requests;
 mod session;
 mod turns;
 mod wait;
 mod watches;
 
-pub use backend::{Etcd, EtcdFactory, SCHEME, SCHEME_TLS};
-pub use options::{EtcdOptions, EtcdTls};
+pub use backend::{Etcd, EtcdFactory};
+pub use options::{EtcdOptions, EtcdTls, SCHEME, SCHEME_TLS};

@@ -7,7 +7,11 @@ use std::time::Duration;
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
 use lockcore::{Error, ErrorKind, LockUrl, Result, UrlOptions};
 
-use crate::backend::SCHEME_TLS;
+/// The scheme of URLs that mean etcd.
+pub const SCHEME: &str = "etcd";
+
+/// The scheme of URLs that mean etcd behind TLS.
+pub const SCHEME_TLS: &str = "etcds";
 
 const DEFAULT_PORT: u16 = 2379;
 const DEFAULT_ROOT: &str = "/fairlock";

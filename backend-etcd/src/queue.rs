@@ -19,7 +19,7 @@ use crate::layout::{
 };
 use crate::message::Message;
 use crate::places::Place;
-use crate::session::EtcdSession;
+use crate::requests::Requests;
 
 /// How many comparisons one transaction makes; etcd accepts 128 if it is not told otherwise.
 const COMPARISONS: usize = 100;
@@ -43,7 +43,7 @@ enum Found {
     Nothing,
 }
 
-impl EtcdSession {
+impl Requests {
     /// Appends the entry, or finds it where an earlier request appended it.
     pub(crate) async fn append(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
         loop {
@@ -67,7 +67,7 @@ impl EtcdSession {
                     self.places.elsewhere(lock, &entry.id, entry.kind);
                 }
                 // The removal of another entry was faster, and refused all requests with smaller numbers than its own.
-                Found::Nothing => self.keep_alive.confirm(&self.keep_alive.connection.link().await?).await?,
+                Found::Nothing => self.lease.confirm(&self.lease.connection.link().await?).await?,
             }
         }
     }
@@ -76,9 +76,9 @@ impl EtcdSession {
     /// request for the entry that was sent before is executed afterwards.
     fn appending(&self, lock: &LockKey, place: &Place, request: u64) -> Txn {
         let key = place.slot.key(&self.lock_prefix(lock));
-        let session = session_key(&self.root, self.keep_alive.session);
+        let session = session_key(&self.root, self.lease.session);
         let put = |key: &str, value: &str| {
-            TxnOp::put(key, value, Some(PutOptions::new().with_lease(self.keep_alive.id)))
+            TxnOp::put(key, value, Some(PutOptions::new().with_lease(self.lease.id)))
         };
         let mut then = vec![self.glance(lock, place.slot.kind), put(&key, &place.value)];
         if place.unheard.len() > 1 {
@@ -129,7 +129,7 @@ impl EtcdSession {
         let key = place.slot.key(&self.lock_prefix(lock));
         let answer = self.txn(Txn::new().and_then([TxnOp::get(key, None)])).await?;
         Ok(match range(&answer, 0)?.kvs().first() {
-            Some(key) if key.value() == place.value.as_bytes() && key.lease() == self.keep_alive.id => {
+            Some(key) if key.value() == place.value.as_bytes() && key.lease() == self.lease.id => {
                 Found::Ours(key.create_revision())
             }
             Some(_) => Found::Other,
@@ -152,7 +152,7 @@ impl EtcdSession {
                 return Ok(standing);
             }
         }
-        self.keep_alive.confirm(&self.keep_alive.connection.link().await?).await?;
+        self.lease.confirm(&self.lease.connection.link().await?).await?;
         // Nobody removes what is not there, but a late request may still bring it back.
         self.clear(lock, id).await?;
         self.places.forget(lock, id);
@@ -241,9 +241,8 @@ impl EtcdSession {
         }
         let glance = range(&answer, 1)?;
         if !glance.kvs().is_empty() {
-            let (keep_alive, places, left) =
-                (self.keep_alive.clone(), self.places.clone(), Left { kind, created });
-            tokio::spawn(hand_over(keep_alive, places, lock.clone(), left, glance));
+            let (lease, places, left) = (self.lease.clone(), self.places.clone(), Left { kind, created });
+            tokio::spawn(hand_over(lease, places, lock.clone(), left, glance));
         }
         Ok(Removed::Now)
     }
@@ -260,13 +259,13 @@ impl EtcdSession {
         let (prefix, session) = (self.lock_prefix(lock), next.slot.session);
         let message = Message { holders: vec![next.created], behind: behind.to_vec() };
         let mut then = vec![TxnOp::delete(&*stay.key, None)];
-        if session != self.keep_alive.session {
+        if session != self.lease.session {
             let put = PutOptions::new().with_ignore_lease();
             then.push(TxnOp::put(inbox_key(&self.root, session), message.to_string(), Some(put)));
         }
         let both = [there(stay), there(&next.stay(&prefix))];
         let done = self.txn(Txn::new().when(both).and_then(then)).await?.succeeded();
-        if done && session == self.keep_alive.session {
+        if done && session == self.lease.session {
             self.places.told(message);
         }
         Ok(done)
@@ -286,8 +285,8 @@ impl EtcdSession {
     /// Makes sure that none of these requests to append is executed from here on, and none with a smaller number.
     async fn refuse(&self, unheard: &[u64]) -> Result<()> {
         let Some(number) = unheard.iter().max() else { return Ok(()) };
-        let (key, number) = (session_key(&self.root, self.keep_alive.session), ordered(*number));
-        let raise = TxnOp::put(&*key, &*number, Some(PutOptions::new().with_lease(self.keep_alive.id)));
+        let (key, number) = (session_key(&self.root, self.lease.session), ordered(*number));
+        let raise = TxnOp::put(&*key, &*number, Some(PutOptions::new().with_lease(self.lease.id)));
         let smaller = Compare::value(key, CompareOp::Less, number);
         self.txn(Txn::new().when([smaller]).and_then([raise])).await.map(drop)
     }

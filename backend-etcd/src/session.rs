@@ -1,87 +1,50 @@
 //! A session, and what the core asks of it.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use etcd_client::{GetOptions, GetResponse, Txn, TxnResponse};
+use etcd_client::GetOptions;
 use lockcore::queue::Standing;
-use lockcore::session::{Lease, Loss};
+use lockcore::session::{Lease, Loss, keep_alive};
 use lockcore::{
     Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, Family, LockKey, QueueSession, Removed, Result,
     Revision, Snapshot,
 };
 
 use crate::connection::Connection;
-use crate::keep_alive::KeepAlive;
-use crate::layout::{Stay, entries, family_prefix, lock_name, lock_prefix};
+use crate::keep_alive::Renewals;
+use crate::layout::{entries, family_prefix, lock_name};
+use crate::lease::SessionLease;
 use crate::options::EtcdOptions;
 use crate::places::Places;
 use crate::queue::token;
+use crate::requests::Requests;
 use crate::turns::Turns;
-use crate::watches::{Watcher, Watches};
+use crate::watches::Watcher;
 
 /// A session with etcd: a lease, and keys on it.
 #[derive(Debug)]
 pub(crate) struct EtcdSession {
-    pub(crate) keep_alive: KeepAlive,
-    pub(crate) root: String,
-    pub(crate) places: Arc<Places>,
-    pub(crate) watches: Watches,
-    pub(crate) turns: Turns,
+    requests: Requests,
 }
 
 impl EtcdSession {
     /// Opens a session, and keeps it alive.
     pub(crate) async fn open(options: EtcdOptions) -> Result<Self> {
         let root = options.root().to_owned();
-        let keep_alive = KeepAlive::begin(Arc::new(Connection::new(options))).await?;
-        let places = Arc::new(Places::new(keep_alive.session));
-        let (watcher, watches) = Watcher::new(keep_alive.connection.clone(), places.clone());
-        tokio::spawn(live(keep_alive.clone(), watcher));
-        Ok(Self { root, places, watches, keep_alive, turns: Turns::default() })
-    }
-
-    /// The answer to a request; none for a lost session.
-    async fn unless_lost<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
-        if let Some(loss) = self.keep_alive.lease.loss() {
-            return Err(Error::lost(loss));
-        }
-        let answer = answer.await;
-        if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::SessionLost) {
-            self.keep_alive.lease.end(Loss::Expired);
-        }
-        answer
-    }
-
-    pub(crate) async fn txn(&self, txn: Txn) -> Result<TxnResponse> {
-        self.unless_lost(self.keep_alive.connection.txn(txn)).await
-    }
-
-    /// All keys that begin like this, as far as the options ask for them.
-    pub(crate) async fn get(&self, prefix: &str, options: GetOptions) -> Result<GetResponse> {
-        self.unless_lost(self.keep_alive.connection.get(prefix, options.with_prefix())).await
-    }
-
-    pub(crate) fn lock_prefix(&self, lock: &LockKey) -> String {
-        lock_prefix(&self.root, lock)
-    }
-
-    /// The stay of an entry of ours, or of one that an answer of ours named.
-    pub(crate) fn stay(&self, lock: &LockKey, id: &EntryId) -> Option<Stay> {
-        let prefix = self.lock_prefix(lock);
-        match self.places.get(id) {
-            Some(own) => Some(Stay { key: own.slot.key(&prefix), created: own.created? }),
-            None => Stay::of(id, &prefix),
-        }
+        let lease = SessionLease::begin(Arc::new(Connection::new(options))).await?;
+        let places = Arc::new(Places::new(lease.session));
+        let (watcher, watches) = Watcher::new(lease.connection.clone(), places.clone());
+        tokio::spawn(live(lease.clone(), watcher));
+        Ok(Self { requests: Requests { root, places, watches, lease, turns: Turns::default() } })
     }
 
     async fn all_names(&self) -> Result<BTreeSet<LockKey>> {
         let mut names = BTreeSet::new();
         for family in [Family::Lock, Family::Semaphore] {
-            let prefix = family_prefix(&self.root, family);
-            let got = self.get(&prefix, GetOptions::new().with_keys_only()).await?;
+            let prefix = family_prefix(&self.requests.root, family);
+            let got = self.requests.get(&prefix, GetOptions::new().with_keys_only()).await?;
             let decoded = got.kvs().iter().filter_map(|key| lock_name(&prefix, key.key()));
             names.extend(decoded.map(|name| LockKey { family, name }));
         }
@@ -90,11 +53,10 @@ impl EtcdSession {
 }
 
 /// Whatever comes first ends all: nothing renews a lost session.
-async fn live(keep_alive: KeepAlive, watcher: Watcher) {
-    let lease = keep_alive.lease.clone();
+async fn live(lease: SessionLease, watcher: Watcher) {
+    let (local, mut renewals) = (lease.local.clone(), Renewals::new(lease));
     tokio::select! {
-        _ = lease.lost() => {}
-        () = keep_alive.run() => {}
+        _ = keep_alive(&local, &mut renewals) => {}
         () = watcher.run() => {}
     }
 }
@@ -107,22 +69,22 @@ fn doing(what: &'static str, lock: &LockKey) -> impl FnOnce(Error) -> Error {
 #[async_trait]
 impl QueueSession for EtcdSession {
     fn lease(&self) -> &Lease {
-        &self.keep_alive.lease
+        &self.requests.lease.local
     }
 
     async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
-        self.append(lock, entry).await.map_err(doing("append to the queue of", lock))
+        self.requests.append(lock, entry).await.map_err(doing("append to the queue of", lock))
     }
 
     /// The entries are called by their places.
     async fn list(&self, lock: &LockKey) -> Result<Snapshot> {
-        let view = self.view(lock, GetOptions::new().with_keys_only()).await;
+        let view = self.requests.view(lock, GetOptions::new().with_keys_only()).await;
         let view = view.map_err(doing("list the queue of", lock))?;
         Ok(Snapshot { entries: entries(view.positions()), revision: view.revision })
     }
 
     async fn look(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
-        self.standing(lock, id).await.map_err(doing("look at the queue of", lock))
+        self.requests.standing(lock, id).await.map_err(doing("look at the queue of", lock))
     }
 
     async fn watch(
@@ -132,17 +94,21 @@ impl QueueSession for EtcdSession {
         ids: &[EntryId],
         since: Revision,
     ) -> Result<Option<Standing>> {
-        self.news(lock, waiter, ids, since).await.map_err(doing("watch the queue of", lock))
+        self.requests.news(lock, waiter, ids, since).await.map_err(doing("watch the queue of", lock))
     }
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
-        let removed = self.clear(lock, id).await.map_err(doing("remove from the queue of", lock))?;
-        self.places.forget(lock, id);
+        let removed = self.requests.clear(lock, id).await.map_err(doing("remove from the queue of", lock))?;
+        self.requests.places.forget(lock, id);
         Ok(removed)
     }
 
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
-        let view = self.view(lock, GetOptions::new()).await.map_err(doing("describe the queue of", lock))?;
+        let view = self
+            .requests
+            .view(lock, GetOptions::new())
+            .await
+            .map_err(doing("describe the queue of", lock))?;
         let details = view.queue.into_iter().map(|seen| {
             let (id, label) = seen.id_and_label();
             EntryDetails { id, kind: seen.kind(), token: token(seen.position.created), label, since: None }
@@ -161,8 +127,8 @@ impl QueueSession for EtcdSession {
     }
 
     async fn close(&self) -> Result<()> {
-        self.keep_alive.lease.end(Loss::Closed);
-        match self.keep_alive.stop().await {
+        self.requests.lease.local.end(Loss::Closed);
+        match self.requests.lease.stop().await {
             Err(error) if error.kind() != ErrorKind::SessionLost => {
                 Err(error.with_context("close the session"))
             }
@@ -174,6 +140,6 @@ impl QueueSession for EtcdSession {
 impl Drop for EtcdSession {
     fn drop(&mut self) {
         // Ends what keeps the session alive.
-        self.keep_alive.lease.end(Loss::Closed);
+        self.requests.lease.local.end(Loss::Closed);
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::places::Place;
 use crate::queue::created;
-use crate::session::EtcdSession;
+use crate::requests::Requests;
 
 /// How long to wait for a message before a watch is set, which costs the server three messages and would not be
 /// faster: most waits are over before.
@@ -17,7 +17,7 @@ const QUIET: Duration = Duration::from_millis(30);
 /// How much longer for each entry that stands ahead.
 const QUIET_EACH: Duration = Duration::from_millis(10);
 
-impl EtcdSession {
+impl Requests {
     /// Returns when there may be news of the waiter; that it holds, if that was said.
     pub(crate) async fn news(
         &self,

@@ -1,7 +1,7 @@
 //! Renews what a session has.
 
 use futures::stream::{self, StreamExt};
-use lockcore::session::Loss;
+use lockcore::session::{KeepAlive, Loss};
 use lockcore::{Effect, EntryId, Error, Result};
 use redis::cluster_routing::{Route, SlotAddr};
 use redis::cmd;
@@ -24,10 +24,18 @@ enum Renewed {
 /// Of one lock how many dead entries were removed, and which of ours were not there.
 pub(crate) type Swept = (u64, Vec<String>);
 
+/// The renewals of a session. Its connection makes itself anew.
+pub(crate) struct Renewals<'s>(pub(crate) &'s Shared);
+
+impl KeepAlive for Renewals<'_> {
+    async fn renew(&mut self) -> Result<()> {
+        self.0.renew_all().await
+    }
+}
+
 impl Shared {
     /// Renews everything.
-    pub(crate) async fn renew_all(&self) -> Result<()> {
-        let sent = self.lease.now();
+    async fn renew_all(&self) -> Result<()> {
         let rounds = stream::iter(self.to_renew()).map(|round| self.renew_round(round));
         let results: Vec<Result<Vec<Renewed>>> = rounds.buffer_unordered(AT_ONCE).collect().await;
         let renewed: Vec<Vec<Renewed>> = results.into_iter().collect::<Result<_>>()?;
@@ -36,12 +44,11 @@ impl Shared {
             // What was made after the server lost everything is a new beginning.
             let lost_some = renewed.contains(&Renewed::ButNotAll);
             if !self.mark(!lost_some).await? {
-                self.lease.end(Loss::Expired);
+                return Err(Error::lost(Loss::Expired));
             }
         } else if renewed.iter().all(|renewed| *renewed == Renewed::Nothing) {
             self.connection.ask_any::<String>("session", cmd("PING")).await?;
         }
-        self.lease.renewed(sent);
         Ok(())
     }
 

@@ -49,6 +49,7 @@
 //! hold. At rest a session sends one script for every fifty entries each sixth of the session timeout, in a cluster one for each slot.
 
 mod backend;
+mod client;
 mod connection;
 mod entries;
 mod error;

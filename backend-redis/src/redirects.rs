@@ -10,9 +10,9 @@ use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 
+use crate::client::client;
 use crate::error::needs_reconnect;
 use crate::options::RedisOptions;
-use crate::servers::client;
 
 /// Connections to the nodes to which requests were redirected.
 pub(crate) struct Redirects {

@@ -7,19 +7,12 @@ use std::time::Duration;
 use futures::future::select_ok;
 use lockcore::{Error, Result};
 use redis::cluster::ClusterClient;
-use redis::io::tcp::TcpSettings;
-use redis::io::tcp::socket2::TcpKeepalive;
-use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
-    RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode,
-};
-// Chosen here, because the client library leaves it to others.
-use rustls as _;
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisResult, TlsMode};
 
+use crate::client::{certificates, client, info, sentinel, tcp_settings};
 use crate::error::error;
 use crate::link::Link;
-use crate::options::{Credentials, RedisOptions, Tls, Topology};
+use crate::options::{RedisOptions, Topology};
 use crate::redirects::Redirects;
 
 /// The servers, and what they are called in errors.
@@ -121,35 +114,6 @@ fn under_sentinels(sentinels: &[String], master: &str, options: &RedisOptions) -
     Ok(Access::Sentinel { sentinels, master, options: Box::new(options.clone()) })
 }
 
-pub(crate) fn client(server: &str, options: &RedisOptions) -> RedisResult<Client> {
-    let info = info(server, options)?;
-    match &options.tls {
-        Some(tls) => Client::build_with_tls(info, certificates(tls)),
-        None => Client::open(info),
-    }
-}
-
-fn sentinel(server: &str, master: &str, options: &RedisOptions) -> RedisResult<SentinelClient> {
-    let addresses = [address(server, options)?];
-    let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
-        .set_client_to_redis_tcp_settings(tcp_settings(options))
-        .set_client_to_sentinel_tcp_settings(tcp_settings(options));
-    if let Some(Credentials { user, password }) = &options.credentials {
-        builder = builder.set_client_to_redis_password(password);
-        if !user.is_empty() {
-            builder = builder.set_client_to_redis_username(user);
-        }
-    }
-    if let Some(tls) = &options.tls {
-        builder = builder
-            .set_client_to_redis_tls_mode(TlsMode::Secure)
-            .set_client_to_sentinel_tls_mode(TlsMode::Secure)
-            .set_client_to_redis_certificates(certificates(tls))
-            .set_client_to_sentinel_certificates(certificates(tls));
-    }
-    builder.build()
-}
-
 fn cluster(seeds: &[String], options: &RedisOptions) -> RedisResult<Access> {
     let infos = seeds.iter().map(|server| info(server, options)).collect::<RedisResult<Vec<_>>>()?;
     let mut builder = ClusterClient::builder(infos)
@@ -163,43 +127,4 @@ fn cluster(seeds: &[String], options: &RedisOptions) -> RedisResult<Access> {
     }
     let seeds = seeds.iter().map(|server| client(server, options)).collect::<RedisResult<Vec<_>>>()?;
     Ok(Access::Cluster { client: Box::new(builder.build()?), seeds, options: Box::new(options.clone()) })
-}
-
-fn address(server: &str, options: &RedisOptions) -> RedisResult<ConnectionAddr> {
-    let parts = server.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-    let Some((host, port)) = parts else {
-        let what = (ErrorKind::InvalidClientConfig, "expected host:port", server.to_owned());
-        return Err(what.into());
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(match options.tls {
-        Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
-        None => ConnectionAddr::Tcp(host, port),
-    })
-}
-
-fn info(server: &str, options: &RedisOptions) -> RedisResult<ConnectionInfo> {
-    let mut settings = RedisConnectionInfo::default().set_db(options.database);
-    if let Some(Credentials { user, password }) = &options.credentials {
-        settings = settings.set_password(password);
-        if !user.is_empty() {
-            settings = settings.set_username(user);
-        }
-    }
-    let info = address(server, options)?.into_connection_info()?;
-    Ok(info.set_redis_settings(settings).set_tcp_settings(tcp_settings(options)))
-}
-
-/// The kernel notices a dead connection while nothing is sent, and while what is sent is not acknowledged.
-fn tcp_settings(options: &RedisOptions) -> TcpSettings {
-    let patience = options.patience();
-    let probes = TcpKeepalive::new().with_time(patience.max(Duration::from_secs(1)));
-    let settings = TcpSettings::default().set_nodelay(true).set_keepalive(probes);
-    #[cfg(any(target_os = "android", target_os = "linux"))]
-    let settings = settings.set_user_timeout(2 * patience);
-    settings
-}
-
-fn certificates(tls: &Tls) -> TlsCertificates {
-    TlsCertificates { client_tls: None, root_cert: tls.authorities.clone() }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::select_ok;
+use lockcore::session::keep_alive;
 use lockcore::{Effect, Result};
 use redis::aio::PubSub;
 use redis::cmd;
@@ -12,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::connection::Connection;
 use crate::error::error;
+use crate::keep_alive::Renewals;
 use crate::seen::Seen;
 use crate::servers::Servers;
 use crate::session::Shared;
@@ -19,27 +21,19 @@ use crate::session::Shared;
 /// Renews the session and hears messages for it, until it is lost.
 pub(crate) fn start(shared: Arc<Shared>, subscription: Subscription, pubsub: PubSub) {
     tokio::spawn(async move {
+        // It was begun just now.
+        let interval = shared.lease.renewal_interval().unwrap_or_default();
+        let renewed = async {
+            sleep(interval).await;
+            keep_alive(&shared.lease, &mut Renewals(&shared)).await
+        };
         // Whatever comes first ends all three: nothing renews a lost session.
         tokio::select! {
             _ = shared.lease.lost() => {}
-            () = renew(&shared) => {}
+            _ = renewed => {}
             () = listen(&shared, &subscription, pubsub) => {}
         }
     });
-}
-
-async fn renew(shared: &Shared) {
-    let Some(period) = shared.lease.renewal_interval() else { return };
-    let mut pause = period;
-    loop {
-        sleep(pause).await;
-        pause = period;
-        if let Err(error) = shared.renew_all().await {
-            tracing::debug!(%error, "session not renewed");
-            shared.lease.doubt();
-            pause = period / 4;
-        }
-    }
 }
 
 /// How to hear of the session's turns.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use backend_redis::{Redis, RedisOptions};
 use bed::*;
+use conformance::deadline::{eventually, within};
 use conformance::proxy::Proxy;
 use lockcore::queue::Standing;
 use lockcore::{Effect, Entry, EntryId, EntryKind, ErrorKind, QueueBackend, Removed};

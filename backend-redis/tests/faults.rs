@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backend_redis::{Redis, RedisOptions};
+use conformance::deadline::{eventually, within};
 use conformance::server;
 use lockcore::queue::{QueueLocks, Standing};
 use lockcore::{
@@ -43,21 +43,6 @@ impl Bed {
 
 async fn connect(options: RedisOptions) -> QueueLocks {
     QueueLocks::connect(Redis::new(options)).await.unwrap()
-}
-
-async fn within<T>(what: &str, future: impl Future<Output = T> + Send) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future)
-        .await
-        .unwrap_or_else(|_| panic!("not in time: {what}"))
-}
-
-async fn eventually<F: Future<Output = bool> + Send>(what: &str, condition: impl Fn() -> F + Send + Sync) {
-    let all = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(what, all).await;
 }
 
 /// Waits in the queue, behind `ahead` others.

@@ -6,6 +6,7 @@ mod bed;
 
 use backend_redis::RedisOptions;
 use bed::*;
+use conformance::deadline::{eventually, within};
 use lockcore::queue::Standing;
 use lockcore::{Entry, EntryId, EntryKind, FencingToken, Removed, Revision};
 use tokio::task::JoinHandle;

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use backend_redis::{Redis, RedisOptions};
-use bed::{MINUTES, SHORT, enqueue, entry, eventually, open, within};
+use bed::{MINUTES, SHORT, enqueue, entry, open};
+use conformance::deadline::{eventually, within};
 use conformance::server::{self, RedisCluster};
 use futures::future::{join_all, try_join_all};
 use lockcore::queue::{QueueLocks, Standing};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use backend_redis::{Redis, RedisOptions};
 use bed::*;
+use conformance::deadline::{eventually, within};
 use conformance::proxy::Proxy;
 use conformance::server::RedisSentinel;
 use lockcore::queue::{QueueLocks, Standing};

@@ -3,10 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
-use std::future::Future;
 use std::time::Duration;
 
 use backend_redis::{Redis, RedisFactory, RedisOptions, SCHEMES};
+use conformance::deadline::{eventually, within};
 use conformance::server::{self, RedisCluster, RedisSentinel};
 use lockcore::queue::QueueLocks;
 use lockcore::{
@@ -20,21 +20,6 @@ const LONG: Duration = Duration::from_secs(60);
 
 async fn connect(options: RedisOptions) -> QueueLocks {
     QueueLocks::connect(Redis::new(options)).await.unwrap()
-}
-
-async fn within<T>(what: &str, future: impl Future<Output = T> + Send) -> T {
-    tokio::time::timeout(Duration::from_secs(40), future)
-        .await
-        .unwrap_or_else(|_| panic!("not in time: {what}"))
-}
-
-async fn eventually<F: Future<Output = bool> + Send>(what: &str, condition: impl Fn() -> F + Send + Sync) {
-    let all = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(what, all).await;
 }
 
 async fn held(guard: &LockGuard) {

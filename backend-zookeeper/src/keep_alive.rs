@@ -1,18 +1,15 @@
 //! Keeps a session connected and alive, and knows for how long it is sure to live.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
-use lockcore::session::{Clock, Lease, Loss, Moment};
-use lockcore::{Error, ErrorKind, Result};
-use rand::RngExt;
-use rand::seq::SliceRandom;
+use lockcore::session::{Clock, KeepAlive, Lease, Loss, keep_alive};
+use lockcore::{Effect, Error, ErrorKind, Result};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use zookeeper_client::{Error as ClientError, SessionInfo, SessionState};
+use tokio::time::timeout;
+use zookeeper_client::{Error as ClientError, SessionInfo};
 
-use crate::connection::{Connection, Work};
+use crate::connection::Connection;
+use crate::dialer::{Dialed, Dialer};
 use crate::error::error;
 use crate::options::ZooKeeperOptions;
 
@@ -37,18 +34,21 @@ impl Link {
     /// Opens a session. It is kept alive until its lease is lost, then ended.
     pub(crate) async fn open(options: &ZooKeeperOptions) -> Result<Self> {
         let mut dialer = Dialer::new(options);
-        let dialed = dialer.dial(None).await.map_err(|source| not_opened(options.servers(), source))?;
-        dialer.session_timeout = dialed.connection.client().session_timeout();
-        let lease = Lease::new(Clock::Boot, Some(dialer.session_timeout), dialed.sent);
+        let opened = dialer.dial_until_connected(None).await;
+        let opened = opened.map_err(|source| not_opened(options.servers(), source))?;
+        dialer.session_timeout = opened.connection.client().session_timeout();
+        let lease = Lease::new(Clock::Boot, Some(dialer.session_timeout), opened.sent);
         let (sender, state) = watch::channel(State::Down);
         let keeper = Keeper {
-            session: dialed.connection.client().session().clone(),
-            patience: options.connect_timeout(),
+            session: opened.connection.client().session().clone(),
             lease: lease.clone(),
             state: sender,
             dialer,
+            opened: Some(opened),
+            dialed: None,
+            over: false,
         };
-        tokio::spawn(keeper.keep(dialed));
+        tokio::spawn(keeper.keep());
         Ok(Self { lease, state })
     }
 
@@ -99,68 +99,59 @@ fn usable(state: &State) -> Option<&Arc<Connection>> {
     }
 }
 
+/// Keeps a session alive over one connection after the other, then ends it.
 struct Keeper {
     session: SessionInfo,
-    patience: Duration,
     lease: Lease,
     state: watch::Sender<State>,
     dialer: Dialer,
+    /// The connection over which the session was opened, until it is used.
+    opened: Option<Dialed>,
+    dialed: Option<Dialed>,
+    /// The server said that the session is over.
+    over: bool,
 }
 
 impl Keeper {
-    async fn keep(mut self, mut dialed: Dialed) {
-        loop {
-            let Dialed { connection, mut work, sent } = dialed;
-            let ended = tokio::select! {
-                state = &mut work => state,
-                () = self.renew(&connection, sent) => SessionState::Disconnected,
-                _ = self.lease.lost() => return self.end(Some((connection, work))).await,
-            };
-            drop(work);
-            if matches!(self.state.send_replace(State::Down), State::Up(_)) {
-                self.dialer.pause = Duration::ZERO;
-            }
-            if ended.is_terminated() {
-                return self.ended();
-            }
-            self.lease.doubt();
-            dialed = tokio::select! {
-                again = self.dialer.dial(Some(&self.session)) => match again {
-                    Ok(dialed) => dialed,
-                    Err(_) => return self.ended(),
-                },
-                _ = self.lease.lost() => return self.end(None).await,
-            };
-            let granted = dialed.connection.client().session_timeout();
-            self.dialer.session_timeout = granted.min(self.dialer.session_timeout);
-            self.lease.grant(Some(self.dialer.session_timeout));
+    async fn keep(mut self) {
+        let lease = self.lease.clone();
+        keep_alive(&lease, &mut self).await;
+        self.state.send_replace(State::Down);
+        let limit = self.dialer.connect_timeout();
+        if self.over || timeout(limit, self.end()).await.is_ok() {
+            self.state.send_replace(State::Ended);
         }
     }
 
-    /// Renews, until one is refused (somebody else took the session over, perhaps an earlier attempt of ours that came
-    /// late), or not confirmed while there is still time to try another server: this one may answer, but be cut off from
-    /// the others, and not know it yet.
-    ///
-    /// A server tells the leader of a renewal with its next answer to the leader's own ping, some time after it has
-    /// acknowledged it, or never if it is cut off then. But by that time it has told of the renewal before. So a renewal
-    /// counts from when it was sent, but not for more than one interval longer than the one before would.
-    async fn renew(&self, connection: &Arc<Connection>, connected: Moment) {
-        let mut before = connected;
-        while let Some(interval) = self.lease.renewal_interval() {
-            let (sent, next) = (self.lease.now(), Instant::now() + interval);
-            match timeout(self.dialer.session_timeout / 2, connection.touch()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(source)) => {
-                    tracing::debug!(error = %connection.error("renew the session at", "/", source));
-                    return;
-                }
-                Err(_) => return,
+    /// Tells a server of the end, as soon as one can be reached.
+    async fn end(&mut self) {
+        loop {
+            let Dialed { connection, work, .. } = match self.dialed.take().or(self.opened.take()) {
+                Some(dialed) => dialed,
+                None => match self.dialer.dial_until_connected(Some(&self.session)).await {
+                    Ok(dialed) => dialed,
+                    Err(_) => return,
+                },
+            };
+            // The library ends the session when nobody has its client any more.
+            drop(connection);
+            if work.await.is_terminated() {
+                return;
             }
-            self.lease.renewed(sent.min(before + interval));
-            before = sent;
-            self.confirmed(connection);
-            sleep_until(next).await;
         }
+    }
+
+    /// Returns when the connection has ended, and says how.
+    async fn end_of_connection(&mut self) -> Error {
+        let Some(dialed) = &mut self.dialed else { return no_connection() };
+        let state = (&mut dialed.work).await;
+        self.dialed = None;
+        if state.is_terminated() { self.expired() } else { no_connection() }
+    }
+
+    fn expired(&mut self) -> Error {
+        self.over = true;
+        Error::lost(Loss::Expired)
     }
 
     fn confirmed(&self, connection: &Arc<Connection>) {
@@ -172,115 +163,51 @@ impl Keeper {
             news
         });
     }
+}
 
-    /// Tells the server of the end, if one can be reached in time.
-    async fn end(mut self, connected: Option<(Arc<Connection>, Work)>) {
+impl KeepAlive for Keeper {
+    /// A server tells the leader of a renewal with its next answer to the leader's own ping, some time after it has
+    /// acknowledged it, or never if it is cut off then. But by that time it has told of the renewal before.
+    const TOLD_LATER: bool = true;
+
+    async fn connect(&mut self) -> Result<()> {
+        self.dialed = None;
         self.state.send_replace(State::Down);
-        let tell = async {
-            let mut connected = connected;
-            loop {
-                let (connection, work) = match connected.take() {
-                    Some(connected) => connected,
-                    None => match self.dialer.dial(Some(&self.session)).await {
-                        Ok(dialed) => (dialed.connection, dialed.work),
-                        Err(_) => return,
-                    },
-                };
-                // The library ends the session when nobody has its client any more.
-                drop(connection);
-                if work.await.is_terminated() {
-                    return;
-                }
-            }
+        let dialed = match (self.over, self.opened.take()) {
+            (true, _) => return Err(self.expired()),
+            (false, Some(opened)) => opened,
+            (false, None) => match self.dialer.dial(Some(&self.session)).await {
+                Ok(dialed) => dialed.ok_or_else(no_connection)?,
+                Err(_) => return Err(self.expired()),
+            },
         };
-        if timeout(self.patience, tell).await.is_ok() {
-            self.ended();
-        }
+        let granted = dialed.connection.client().session_timeout();
+        self.dialer.session_timeout = self.dialer.session_timeout.min(granted);
+        self.lease.grant(Some(self.dialer.session_timeout));
+        self.dialed = Some(dialed);
+        Ok(())
     }
 
-    fn ended(&self) {
-        self.lease.end(Loss::Expired);
-        self.state.send_replace(State::Ended);
-    }
-}
-
-/// Makes connections, with one server after the other.
-#[derive(Debug)]
-struct Dialer {
-    options: ZooKeeperOptions,
-    servers: VecDeque<String>,
-    /// How long the session lasts: what was asked for, then the least that any server has granted. (A new leader begins
-    /// with what was granted first, whatever was granted later.)
-    session_timeout: Duration,
-    /// How long to wait before the servers are tried: not at all after a connection that could be used.
-    pause: Duration,
-}
-
-/// A connection that was made, and when it was asked for.
-#[derive(Debug)]
-struct Dialed {
-    connection: Arc<Connection>,
-    work: Work,
-    sent: Moment,
-}
-
-impl Dialer {
-    fn new(options: &ZooKeeperOptions) -> Self {
-        let mut servers = options.servers().to_vec();
-        servers.shuffle(&mut rand::rng());
-        let session_timeout = options.session_timeout();
-        Self { options: options.clone(), servers: servers.into(), session_timeout, pause: Duration::ZERO }
-    }
-
-    /// How long a server may be silent.
-    fn silence(&self) -> Duration {
-        self.options.connection_timeout(self.session_timeout)
-    }
-
-    /// Tries the servers, the one that was tried last comes last, until one takes this session, or opens a new one.
-    /// Fails when there is no session to be had.
-    async fn dial(&mut self, session: Option<&SessionInfo>) -> Result<Dialed, ClientError> {
-        if self.servers.is_empty() {
-            return Err(ClientError::BadArguments(&"no servers"));
-        }
-        let longest = self.session_timeout / 10;
-        loop {
-            let jitter = rand::rng().random_range(0.5..1.0);
-            sleep(self.pause.mul_f64(jitter)).await;
-            self.pause = longest.min(self.pause * 2).max(longest / 16);
-            for _ in 0..self.servers.len() {
-                self.servers.rotate_left(1);
-                if let Some(end) = self.try_first(session).await {
-                    return end;
-                }
-            }
-        }
-    }
-
-    async fn try_first(&self, session: Option<&SessionInfo>) -> Option<Result<Dialed, ClientError>> {
-        let server = self.servers.front()?;
-        let connector = self.options.connector(self.session_timeout);
-        let connector = match session {
-            Some(session) => connector.with_session(session.clone()),
-            None => connector,
+    /// Fails if it is refused: somebody else took the session over, perhaps an earlier attempt of ours that came late. A server
+    /// that does not answer may be cut off from the others, and not know it yet.
+    async fn renew(&mut self) -> Result<()> {
+        let Some(connection) = self.dialed.as_ref().map(|dialed| dialed.connection.clone()) else {
+            return Err(no_connection());
         };
-        let sent = Clock::Boot.now();
-        match timeout(self.silence(), Connection::open(connector, server)).await {
-            Ok(Ok((connection, work))) => Some(Ok(Dialed { connection: Arc::new(connection), work, sent })),
-            Ok(Err(
-                end @ (ClientError::SessionExpired
-                | ClientError::AuthFailed
-                | ClientError::BadArguments(_)
-                | ClientError::RuntimeInconsistent),
-            )) => Some(Err(end)),
-            Ok(Err(failed)) => {
-                tracing::debug!(server, %failed, "not connected");
-                None
-            }
-            Err(_) => {
-                tracing::debug!(server, "not connected in time");
-                None
-            }
-        }
+        let touched = tokio::select! {
+            error = self.end_of_connection() => return Err(error),
+            touched = connection.touch() => touched,
+        };
+        touched.map_err(|source| connection.error("renew the session at", "/", source))?;
+        self.confirmed(&connection);
+        Ok(())
     }
+
+    async fn disconnected(&mut self) {
+        self.end_of_connection().await;
+    }
+}
+
+fn no_connection() -> Error {
+    Error::new(ErrorKind::Unreachable, "no connection with ZooKeeper").with_effect(Effect::None)
 }

@@ -50,6 +50,7 @@
 
 mod backend;
 mod connection;
+mod dialer;
 mod entries;
 mod error;
 mod keep_alive;

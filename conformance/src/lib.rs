@@ -15,9 +15,10 @@
 //! ```
 //!
 //! What a [`Fixture`] cannot break is listed as ignored, with the reason. [`server`] starts real servers,
-//! [`proxy`] stands between a client and its server.
+//! [`proxy`] stands between a client and its server, and [`deadline`] ends what waits too long.
 
 mod context;
+pub mod deadline;
 mod failure;
 mod fixture;
 mod history;

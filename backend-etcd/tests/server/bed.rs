@@ -1,8 +1,8 @@
 //! What the tests against real servers have in common.
 
+pub(crate) use conformance::deadline::{eventually, repeat, within};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use backend_etcd::{Etcd, EtcdOptions};
 use conformance::proxy::Proxy;
@@ -177,43 +177,6 @@ pub(crate) async fn hold(session: &Session, lock: &LockKey, entry: &Entry, mut s
         assert_eq!(standing, Standing::Holds);
     };
     within("its turn", all).await;
-}
-
-/// Waits for what must happen in the end.
-pub(crate) async fn eventually<F: Future<Output = bool> + Send>(
-    what: &str,
-    condition: impl Fn() -> F + Send + Sync,
-) {
-    let all = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(what, all).await;
-}
-
-pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T> + Send) -> T {
-    tokio::time::timeout(Duration::from_secs(30), future)
-        .await
-        .unwrap_or_else(|_| panic!("not in time: {what}"))
-}
-
-/// Repeats what is worth repeating, as the core does.
-pub(crate) async fn repeat<T, F>(what: &str, request: impl Fn() -> F + Send + Sync) -> T
-where
-    T: Send,
-    F: Future<Output = lockcore::Result<T>> + Send,
-{
-    let all = async {
-        loop {
-            match request().await {
-                Ok(answer) => return answer,
-                Err(error) => assert!(error.is_retryable(), "{what}: {error:?}"),
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(what, all).await
 }
 
 /// Makes a request, larger than this, that reaches the server only when the proxy delivers it.

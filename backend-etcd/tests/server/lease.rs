@@ -76,7 +76,7 @@ enum End {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_heartbeat_notices_the_end_of_the_lease_or_of_the_session_key() {
+async fn a_renewal_notices_the_end_of_the_lease_or_of_the_session_key() {
     let bed = Bed::new().await;
     for end in [End::Revoked, End::KeyDeleted, End::KeyOfAnother] {
         let session = open(bed.options().with_session_timeout(SESSION)).await;

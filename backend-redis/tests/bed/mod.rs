@@ -131,21 +131,3 @@ pub(crate) fn now() -> Duration {
 pub(crate) async fn enqueue(session: &Session, entry: &Entry) -> Enqueued {
     session.enqueue(&key(entry.kind.family()), entry).await.unwrap()
 }
-
-pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T> + Send) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future)
-        .await
-        .unwrap_or_else(|_| panic!("not in time: {what}"))
-}
-
-pub(crate) async fn eventually<F: Future<Output = bool> + Send>(
-    what: &str,
-    condition: impl Fn() -> F + Send + Sync,
-) {
-    let all = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(what, all).await;
-}

@@ -1,8 +1,7 @@
 //! A server, and what the tests do with it.
 
-use std::future::Future;
+pub(crate) use conformance::deadline::{eventually, repeat, within};
 use std::sync::Arc;
-use std::time::Duration;
 
 use backend_zookeeper::{ZooKeeper, ZooKeeperOptions};
 use conformance::proxy::Proxy;
@@ -111,37 +110,8 @@ pub(crate) fn exclusive() -> Entry {
     entry(EntryKind::Exclusive)
 }
 
-/// Waits for what must happen in the end.
-pub(crate) async fn eventually<F: Future<Output = bool> + Send>(
-    what: &str,
-    condition: impl Fn() -> F + Send + Sync,
-) {
-    let all = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(what, all).await;
-}
-
-pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T> + Send) -> T {
-    tokio::time::timeout(Duration::from_secs(30), future)
-        .await
-        .unwrap_or_else(|_| panic!("not in time: {what}"))
-}
-
-/// Repeats what is worth repeating, as the core does.
 pub(crate) async fn enqueue(session: &Session, lock: &LockKey, entry: &Entry) -> lockcore::Enqueued {
-    let all = async {
-        loop {
-            match session.enqueue(lock, entry).await {
-                Ok(enqueued) => return enqueued,
-                Err(error) => assert!(error.is_retryable(), "{error:?}"),
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within("enqueue", all).await
+    repeat("enqueue", || session.enqueue(lock, entry)).await
 }
 
 /// Waits until the session is known to live.

@@ -1,0 +1,100 @@
+//! Makes connections, with one server after the other.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockcore::session::{Clock, Moment};
+use rand::seq::SliceRandom;
+use tokio::time::{sleep, timeout};
+use zookeeper_client::{Error as ClientError, SessionInfo};
+
+use crate::connection::{Connection, Work};
+use crate::options::ZooKeeperOptions;
+
+/// How long to wait before servers are tried again of which none could be reached.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The servers, and what is asked of them.
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    options: ZooKeeperOptions,
+    servers: VecDeque<String>,
+    /// How long the session lasts: what was asked for, then the least that any server has granted. (A new leader begins
+    /// with what was granted first, whatever was granted later.)
+    pub(crate) session_timeout: Duration,
+}
+
+/// A connection that was made, and when it was asked for.
+#[derive(Debug)]
+pub(crate) struct Dialed {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) work: Work,
+    pub(crate) sent: Moment,
+}
+
+impl Dialer {
+    pub(crate) fn new(options: &ZooKeeperOptions) -> Self {
+        let mut servers = options.servers().to_vec();
+        servers.shuffle(&mut rand::rng());
+        let session_timeout = options.session_timeout();
+        Self { options: options.clone(), servers: servers.into(), session_timeout }
+    }
+
+    /// How long a server may be silent.
+    fn silence(&self) -> Duration {
+        self.options.connection_timeout(self.session_timeout)
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.options.connect_timeout()
+    }
+
+    /// Tries the servers until one takes this session, or opens a new one. Fails when there is no session to be had.
+    pub(crate) async fn dial_until_connected(
+        &mut self,
+        session: Option<&SessionInfo>,
+    ) -> Result<Dialed, ClientError> {
+        loop {
+            for _ in 0..self.servers.len().max(1) {
+                if let Some(dialed) = self.dial(session).await? {
+                    return Ok(dialed);
+                }
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Tries one server, the one that was tried the longest time ago: `None` if it cannot be reached. Fails when there is no session
+    /// to be had from any.
+    pub(crate) async fn dial(
+        &mut self,
+        session: Option<&SessionInfo>,
+    ) -> Result<Option<Dialed>, ClientError> {
+        self.servers.rotate_left(1.min(self.servers.len()));
+        let server = self.servers.front().ok_or(ClientError::BadArguments(&"no servers"))?;
+        let connector = self.options.connector(self.session_timeout);
+        let connector = match session {
+            Some(session) => connector.with_session(session.clone()),
+            None => connector,
+        };
+        let sent = Clock::Boot.now();
+        match timeout(self.silence(), Connection::open(connector, server)).await {
+            Ok(Ok((connection, work))) => Ok(Some(Dialed { connection: Arc::new(connection), work, sent })),
+            Ok(Err(
+                end @ (ClientError::SessionExpired
+                | ClientError::AuthFailed
+                | ClientError::BadArguments(_)
+                | ClientError::RuntimeInconsistent),
+            )) => Err(end),
+            Ok(Err(failed)) => {
+                tracing::debug!(server, %failed, "not connected");
+                Ok(None)
+            }
+            Err(_) => {
+                tracing::debug!(server, "not connected in time");
+                Ok(None)
+            }
+        }
+    }
+}
