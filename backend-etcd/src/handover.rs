@@ -10,7 +10,7 @@ use lockcore::{EntryKind, LockKey, Result};
 use crate::layout::{Seen, admitted, decisive_number, holding, holds_alone, inbox_key, lock_prefix, queue};
 use crate::lease::SessionLease;
 use crate::message::Message;
-use crate::places::Places;
+use crate::own_entries::OwnEntries;
 
 /// How much of the head of a queue is read: whoever is let in is told who comes next, and next to that, so that they need not read it. More
 /// of a longer one, since to read that takes the server longer.
@@ -28,27 +28,32 @@ pub(crate) struct Left {
 /// Tells the sessions of those whom this departure lets in. They would find out by themselves, but later.
 pub(crate) async fn hand_over(
     lease: SessionLease,
-    places: Arc<Places>,
+    own_entries: Arc<OwnEntries>,
     lock: LockKey,
     left: Left,
-    glance: GetResponse,
+    head_range: GetResponse,
 ) {
-    match head(&lease, &lock, left, glance).await {
-        Ok(head) => tell(&lease, &places, messages(&head, left)).await,
+    match head(&lease, &lock, left, head_range).await {
+        Ok(head) => tell(&lease, &own_entries, messages(&head, left)).await,
         Err(error) => tracing::debug!(name = %lock.name, %error, "nobody told of a departure"),
     }
 }
 
 /// As much of the head of the queue as has those whom this departure lets in.
-async fn head(lease: &SessionLease, lock: &LockKey, left: Left, glance: GetResponse) -> Result<Vec<Seen>> {
+async fn head(
+    lease: &SessionLease,
+    lock: &LockKey,
+    left: Left,
+    head_range: GetResponse,
+) -> Result<Vec<Seen>> {
     let prefix = lock_prefix(lease.connection.options().root(), lock);
     let shared = left.kind == EntryKind::Shared;
-    if !glance.more() && !shared {
-        return Ok(queue(&prefix, lock.family, glance.kvs()));
+    if !head_range.more() && !shared {
+        return Ok(queue(&prefix, lock.family, head_range.kvs()));
     }
     let all =
         GetOptions::new().with_prefix().with_keys_only().with_sort(SortTarget::Create, SortOrder::Ascend);
-    let some = all.clone().with_limit(head_of(glance.count()).max(decisive_number(left.kind) + 1));
+    let some = all.clone().with_limit(head_of(head_range.count()).max(decisive_number(left.kind) + 1));
     let got = lease.connection.get(&*prefix, some).await?;
     let head = queue(&prefix, lock.family, got.kvs());
     // Behind holders there may be more of them; but only the first that is not shared is let in by one that is.
@@ -83,11 +88,11 @@ fn messages(head: &[Seen], left: Left) -> BTreeMap<(u64, i64), Message> {
     messages
 }
 
-async fn tell(own: &SessionLease, places: &Places, messages: BTreeMap<(u64, i64), Message>) {
+async fn tell(own: &SessionLease, own_entries: &OwnEntries, messages: BTreeMap<(u64, i64), Message>) {
     let root = own.connection.options().root();
     join_all(messages.into_iter().map(async |((session, lease), message)| {
         if session == own.session {
-            places.told(message);
+            own_entries.received(message);
             return;
         }
         // Whose lease is over needs no message: a write on it is refused.

@@ -241,13 +241,13 @@ mod tests {
         assert_eq!(session_key("/r", 42), "/r/session/42");
         assert_eq!(inbox_key("/r", 42), "/r/inbox/42");
         assert_eq!(lock_name("/r/lock/", b"/r/lock/a%2Fb/ex-3-7"), Some(lock.name));
-        for stranger in ["/r/lock/a", "/r/lock/%2fb/ex-3-7", "/r/lock//ex-3-7", "/s/lock/a/ex-3-7"] {
-            assert_eq!(lock_name("/r/lock/", stranger.as_bytes()), None, "{stranger}");
+        for foreign in ["/r/lock/a", "/r/lock/%2fb/ex-3-7", "/r/lock//ex-3-7", "/s/lock/a/ex-3-7"] {
+            assert_eq!(lock_name("/r/lock/", foreign.as_bytes()), None, "{foreign}");
         }
     }
 
     #[test]
-    fn strangers_are_ignored() {
+    fn foreign_keys_are_ignored() {
         for name in [
             "",
             "-ex",

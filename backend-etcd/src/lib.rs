@@ -37,7 +37,7 @@ mod layout;
 mod lease;
 mod message;
 mod options;
-mod places;
+mod own_entries;
 mod queue;
 mod requests;
 mod session;

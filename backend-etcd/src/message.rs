@@ -54,10 +54,10 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_says_nothing() {
-        for text in ["", " ", "nonsense", "-1", "01", "ex-1-2+3", "/fairlock/lock/a/0-0-ex@12"] {
+        for text in ["", " ", "garbage", "-1", "01", "ex-1-2+3", "/fairlock/lock/a/0-0-ex@12"] {
             assert_eq!(Message::parse(text), None, "{text}");
         }
-        let known = Message::parse("5 7 ex-1-2+2 nonsense ex-1-3+1").unwrap();
+        let known = Message::parse("5 7 ex-1-2+2 garbage ex-1-3+1").unwrap();
         let next = Position { slot: Slot { session: 1, number: 2, kind: EntryKind::Exclusive }, created: 9 };
         assert_eq!(known, Message { holders: vec![5, 7], behind: vec![next] });
         assert_eq!(known.to_string(), "5 7 ex-1-2+2");

@@ -18,20 +18,20 @@ use crate::layout::{
     session_key,
 };
 use crate::message::Message;
-use crate::places::Place;
+use crate::own_entries::OwnEntry;
 use crate::requests::Requests;
 
 /// How many comparisons one transaction makes; etcd accepts 128 if it is not told otherwise.
 const COMPARISONS: usize = 100;
 
 /// How many entries a transaction that writes reads at most: all other writes have to wait for it.
-const GLANCE: i64 = 64;
+const HEAD: i64 = 64;
 
 /// A part of a queue.
 pub(crate) struct View {
     pub(crate) queue: Vec<Seen>,
     /// Whether there are keys that are no entries.
-    strangers: bool,
+    has_foreign_keys: bool,
     pub(crate) revision: Revision,
 }
 
@@ -47,10 +47,10 @@ impl Requests {
     /// Appends the entry, or finds it where an earlier request appended it.
     pub(crate) async fn append(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
         loop {
-            let (request, place) = self.places.trying(lock, entry);
+            let (request, place) = self.own_entries.trying(lock, entry);
             let answer = self.txn(self.appending(lock, &place, request)).await;
             if answer.as_ref().map_or_else(is_settled, |_| true) {
-                self.places.heard(&entry.id, request);
+                self.own_entries.answered(&entry.id, request);
             }
             let answer = answer?;
             if answer.succeeded() {
@@ -58,13 +58,13 @@ impl Requests {
             }
             match self.found(lock, &place).await? {
                 Found::Ours(created) => {
-                    self.places.found(&entry.id, created);
+                    self.own_entries.found(&entry.id, created);
                     let standing = self.standing(lock, &entry.id).await?;
                     return Ok(Enqueued { token: token(created), standing });
                 }
                 Found::Other => {
                     self.clear(lock, &entry.id).await?;
-                    self.places.elsewhere(lock, &entry.id, entry.kind);
+                    self.own_entries.elsewhere(lock, &entry.id, entry.kind);
                 }
                 // The removal of another entry was faster, and refused all requests with smaller numbers than its own.
                 Found::Nothing => self.lease.confirm(&self.lease.connection.link().await?).await?,
@@ -74,14 +74,14 @@ impl Requests {
 
     /// Glances at those ahead, and appends the entry if its slot is empty and no removal was faster. If it does, no
     /// request for the entry that was sent before is executed afterwards.
-    fn appending(&self, lock: &LockKey, place: &Place, request: u64) -> Txn {
+    fn appending(&self, lock: &LockKey, place: &OwnEntry, request: u64) -> Txn {
         let key = place.slot.key(&self.lock_prefix(lock));
         let session = session_key(&self.root, self.lease.session);
         let put = |key: &str, value: &str| {
             TxnOp::put(key, value, Some(PutOptions::new().with_lease(self.lease.id)))
         };
-        let mut then = vec![self.glance(lock, place.slot.kind), put(&key, &place.value)];
-        if place.unheard.len() > 1 {
+        let mut then = vec![self.read_head(lock, place.slot.kind), put(&key, &place.value)];
+        if place.unanswered.len() > 1 {
             then.push(put(&session, &ordered(request)));
         }
         let empty = Compare::create_revision(&*key, CompareOp::Equal, 0);
@@ -91,8 +91,8 @@ impl Requests {
 
     /// Reads as many of those who decide about entries of this kind as leave no room for another; unsorted, which the
     /// server does fast.
-    fn glance(&self, lock: &LockKey, kind: EntryKind) -> TxnOp {
-        let number = decisive_number(kind).min(GLANCE);
+    fn read_head(&self, lock: &LockKey, kind: EntryKind) -> TxnOp {
+        let number = decisive_number(kind).min(HEAD);
         let options = GetOptions::new().with_prefix().with_keys_only().with_limit(number);
         TxnOp::get(decisive_prefix(&self.lock_prefix(lock), kind), Some(options))
     }
@@ -102,22 +102,22 @@ impl Requests {
         &self,
         lock: &LockKey,
         id: &EntryId,
-        place: &Place,
+        place: &OwnEntry,
         answer: &TxnResponse,
     ) -> Result<Enqueued> {
-        let (glance, seen) = (range(answer, 0)?, revision(answer.header()));
-        self.places.appended(id, created(seen));
+        let (head_range, seen) = (range(answer, 0)?, revision(answer.header()));
+        self.own_entries.appended(id, created(seen));
         let own = Position { slot: place.slot, created: created(seen) };
-        let view = View::new(&self.lock_prefix(lock), lock, &glance);
+        let view = View::new(&self.lock_prefix(lock), lock, &head_range);
         let standing = standing(entries(view.positions().chain([own])), &own.id(), seen);
         let standing = match standing {
-            Standing::Holds if glance.more() => self.standing(lock, id).await?,
-            Standing::Waits { .. } if glance.more() => {
-                self.places.stands_behind(id, u32::try_from(glance.count()).unwrap_or(u32::MAX));
+            Standing::Holds if head_range.more() => self.standing(lock, id).await?,
+            Standing::Waits { .. } if head_range.more() => {
+                self.own_entries.stands_behind(id, u32::try_from(head_range.count()).unwrap_or(u32::MAX));
                 standing
             }
             _ => {
-                self.places.stands(id, &standing);
+                self.own_entries.stands(id, &standing);
                 standing
             }
         };
@@ -125,7 +125,7 @@ impl Requests {
     }
 
     /// What is in the slot of the entry.
-    async fn found(&self, lock: &LockKey, place: &Place) -> Result<Found> {
+    async fn found(&self, lock: &LockKey, place: &OwnEntry) -> Result<Found> {
         let key = place.slot.key(&self.lock_prefix(lock));
         let answer = self.txn(Txn::new().and_then([TxnOp::get(key, None)])).await?;
         Ok(match range(&answer, 0)?.kvs().first() {
@@ -139,7 +139,7 @@ impl Requests {
 
     /// Where our entry stands now.
     pub(crate) async fn standing(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
-        if let Some(place) = self.places.get(id)
+        if let Some(place) = self.own_entries.get(id)
             && let Some(created) = place.created
         {
             let start = Instant::now();
@@ -148,20 +148,20 @@ impl Requests {
                 self.turns.took(start.elapsed());
             }
             if standing != Standing::Absent {
-                self.places.stands(id, &standing);
+                self.own_entries.stands(id, &standing);
                 return Ok(standing);
             }
         }
         self.lease.confirm(&self.lease.connection.link().await?).await?;
         // Nobody removes what is not there, but a late request may still bring it back.
         self.clear(lock, id).await?;
-        self.places.forget(lock, id);
+        self.own_entries.forget(lock, id);
         Ok(Standing::Absent)
     }
 
     /// Asks whether all that decides stays as it was, and otherwise for as much of the queue as decides: as many of those
     /// ahead as leave no room, the nearest.
-    async fn standing_of(&self, lock: &LockKey, place: &Place, created: i64) -> Result<Standing> {
+    async fn standing_of(&self, lock: &LockKey, place: &OwnEntry, created: i64) -> Result<Standing> {
         let (prefix, own) = (self.lock_prefix(lock), Position { slot: place.slot, created });
         let ahead = GetOptions::new().with_prefix().with_keys_only().with_max_create_revision(created - 1);
         let nearest = ahead.clone().with_sort(SortTarget::Create, SortOrder::Descend);
@@ -184,7 +184,7 @@ impl Requests {
             return Ok(Standing::Absent);
         }
         let mut view = View::new(&prefix, lock, &range(&answer, 1)?);
-        if view.strangers {
+        if view.has_foreign_keys {
             let got = self.get(&decisive, ahead).await?;
             view = View { revision: view.revision, ..View::new(&prefix, lock, &got) };
         }
@@ -213,8 +213,8 @@ impl Requests {
     /// Removes the entry, and makes sure that it does not come back.
     pub(crate) async fn clear(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
         // Without a place it has been removed already, or was never sent.
-        let Some(place) = self.places.get(id) else { return Ok(Removed::Absent) };
-        let refused = self.refuse(&place.unheard).await;
+        let Some(place) = self.own_entries.get(id) else { return Ok(Removed::Absent) };
+        let refused = self.refuse(&place.unanswered).await;
         let removed = self.delete(lock, &place).await?;
         // A full database refuses nothing; nobody has to wait for the entry all the same.
         refused.map_err(|error| error.with_effect(Effect::Unknown))?;
@@ -222,7 +222,7 @@ impl Requests {
     }
 
     /// Deletes the entry, which is this one only with its create revision, and tells those whom that lets in.
-    async fn delete(&self, lock: &LockKey, place: &Place) -> Result<Removed> {
+    async fn delete(&self, lock: &LockKey, place: &OwnEntry) -> Result<Removed> {
         let Some(created) = self.created_at(lock, place).await? else { return Ok(Removed::Absent) };
         let stay = Stay { key: place.slot.key(&self.lock_prefix(lock)), created };
         let executed = match self.hand_to_next(lock, place, &stay).await {
@@ -234,21 +234,22 @@ impl Requests {
             Err(error) => return Err(error),
         };
         let kind = place.slot.kind;
-        let then = [TxnOp::delete(&*stay.key, None), self.glance(lock, kind)];
+        let then = [TxnOp::delete(&*stay.key, None), self.read_head(lock, kind)];
         let answer = self.txn(Txn::new().when([there(&stay)]).and_then(then)).await?;
         if !answer.succeeded() {
             return Ok(if executed { Removed::Now } else { Removed::Absent });
         }
-        let glance = range(&answer, 1)?;
-        if !glance.kvs().is_empty() {
-            let (lease, places, left) = (self.lease.clone(), self.places.clone(), Left { kind, created });
-            tokio::spawn(hand_over(lease, places, lock.clone(), left, glance));
+        let head_range = range(&answer, 1)?;
+        if !head_range.kvs().is_empty() {
+            let (lease, own_entries, left) =
+                (self.lease.clone(), self.own_entries.clone(), Left { kind, created });
+            tokio::spawn(hand_over(lease, own_entries, lock.clone(), left, head_range));
         }
         Ok(Removed::Now)
     }
 
     /// Deletes the entry and tells whoever is next, in one transaction, if it is known who that is.
-    async fn hand_to_next(&self, lock: &LockKey, place: &Place, stay: &Stay) -> Result<bool> {
+    async fn hand_to_next(&self, lock: &LockKey, place: &OwnEntry, stay: &Stay) -> Result<bool> {
         let Some((next, behind)) = place.admitted.as_deref().and_then(|behind| behind.split_first()) else {
             return Ok(false);
         };
@@ -266,13 +267,13 @@ impl Requests {
         let both = [there(stay), there(&next.stay(&prefix))];
         let done = self.txn(Txn::new().when(both).and_then(then)).await?.succeeded();
         if done && session == self.lease.session {
-            self.places.told(message);
+            self.own_entries.received(message);
         }
         Ok(done)
     }
 
     /// The create revision of the entry, if it may be there.
-    async fn created_at(&self, lock: &LockKey, place: &Place) -> Result<Option<i64>> {
+    async fn created_at(&self, lock: &LockKey, place: &OwnEntry) -> Result<Option<i64>> {
         if place.created.is_some() {
             return Ok(place.created);
         }
@@ -283,8 +284,8 @@ impl Requests {
     }
 
     /// Makes sure that none of these requests to append is executed from here on, and none with a smaller number.
-    async fn refuse(&self, unheard: &[u64]) -> Result<()> {
-        let Some(number) = unheard.iter().max() else { return Ok(()) };
+    async fn refuse(&self, unanswered: &[u64]) -> Result<()> {
+        let Some(number) = unanswered.iter().max() else { return Ok(()) };
         let (key, number) = (session_key(&self.root, self.lease.session), ordered(*number));
         let raise = TxnOp::put(&*key, &*number, Some(PutOptions::new().with_lease(self.lease.id)));
         let smaller = Compare::value(key, CompareOp::Less, number);
@@ -295,7 +296,7 @@ impl Requests {
 impl View {
     fn new(prefix: &str, lock: &LockKey, got: &GetResponse) -> Self {
         let queue = queue(prefix, lock.family, got.kvs());
-        Self { strangers: queue.len() < got.kvs().len(), queue, revision: revision(got.header()) }
+        Self { has_foreign_keys: queue.len() < got.kvs().len(), queue, revision: revision(got.header()) }
     }
 
     pub(crate) fn positions(&self) -> impl Iterator<Item = Position> {
@@ -305,7 +306,7 @@ impl View {
 
 /// Where the entry stood, and the entries of which all have to stay for it to stand there still: its own, which may
 /// hold as long as it is there, and those that it waits for. `None` where that is not known, or too many.
-fn stays(prefix: &str, place: &Place, own: Stay) -> Option<(Standing, Vec<Stay>)> {
+fn stays(prefix: &str, place: &OwnEntry, own: Stay) -> Option<(Standing, Vec<Stay>)> {
     let stood = place.stood.clone()?;
     let wake = match &stood {
         Standing::Holds => &[][..],

@@ -9,7 +9,7 @@ use lockcore::{EntryId, Error, ErrorKind, LockKey, Result};
 
 use crate::layout::{Stay, lock_prefix};
 use crate::lease::SessionLease;
-use crate::places::Places;
+use crate::own_entries::OwnEntries;
 use crate::turns::Turns;
 use crate::watches::Watches;
 
@@ -18,7 +18,7 @@ use crate::watches::Watches;
 pub(crate) struct Requests {
     pub(crate) lease: SessionLease,
     pub(crate) root: String,
-    pub(crate) places: Arc<Places>,
+    pub(crate) own_entries: Arc<OwnEntries>,
     pub(crate) watches: Watches,
     pub(crate) turns: Turns,
 }
@@ -52,7 +52,7 @@ impl Requests {
     /// The stay of an entry of ours, or of one that an answer of ours named.
     pub(crate) fn stay(&self, lock: &LockKey, id: &EntryId) -> Option<Stay> {
         let prefix = self.lock_prefix(lock);
-        match self.places.get(id) {
+        match self.own_entries.get(id) {
             Some(own) => Some(Stay { key: own.slot.key(&prefix), created: own.created? }),
             None => Stay::of(id, &prefix),
         }

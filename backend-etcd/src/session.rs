@@ -17,7 +17,7 @@ use crate::keep_alive::Renewals;
 use crate::layout::{entries, family_prefix, lock_name};
 use crate::lease::SessionLease;
 use crate::options::EtcdOptions;
-use crate::places::Places;
+use crate::own_entries::OwnEntries;
 use crate::queue::token;
 use crate::requests::Requests;
 use crate::turns::Turns;
@@ -34,10 +34,10 @@ impl EtcdSession {
     pub(crate) async fn open(options: EtcdOptions) -> Result<Self> {
         let root = options.root().to_owned();
         let lease = SessionLease::begin(Arc::new(Connection::new(options))).await?;
-        let places = Arc::new(Places::new(lease.session));
-        let (watcher, watches) = Watcher::new(lease.connection.clone(), places.clone());
+        let own_entries = Arc::new(OwnEntries::new(lease.session));
+        let (watcher, watches) = Watcher::new(lease.connection.clone(), own_entries.clone());
         tokio::spawn(live(lease.clone(), watcher));
-        Ok(Self { requests: Requests { root, places, watches, lease, turns: Turns::default() } })
+        Ok(Self { requests: Requests { root, own_entries, watches, lease, turns: Turns::default() } })
     }
 
     async fn all_names(&self) -> Result<BTreeSet<LockKey>> {
@@ -76,7 +76,7 @@ impl QueueSession for EtcdSession {
         self.requests.append(lock, entry).await.map_err(doing("append to the queue of", lock))
     }
 
-    /// The entries are called by their places.
+    /// The entries are called by their positions.
     async fn list(&self, lock: &LockKey) -> Result<Snapshot> {
         let view = self.requests.view(lock, GetOptions::new().with_keys_only()).await;
         let view = view.map_err(doing("list the queue of", lock))?;
@@ -99,7 +99,7 @@ impl QueueSession for EtcdSession {
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
         let removed = self.requests.clear(lock, id).await.map_err(doing("remove from the queue of", lock))?;
-        self.requests.places.forget(lock, id);
+        self.requests.own_entries.forget(lock, id);
         Ok(removed)
     }
 

@@ -6,7 +6,7 @@ use lockcore::queue::Standing;
 use lockcore::{EntryId, LockKey, Result, Revision, watches_held};
 use tokio::time::sleep;
 
-use crate::places::Place;
+use crate::own_entries::OwnEntry;
 use crate::queue::created;
 use crate::requests::Requests;
 
@@ -27,22 +27,28 @@ impl Requests {
         since: Revision,
     ) -> Result<Option<Standing>> {
         let holds = watches_held(waiter, ids);
-        let Some(place) = self.places.get(waiter).filter(|_| !holds) else {
+        let Some(place) = self.own_entries.get(waiter).filter(|_| !holds) else {
             // Nobody tells a holder anything.
             return self.departure(lock, ids, since).await.map(|()| None);
         };
         if place.admitted.is_none() {
             tokio::select! {
                 () = place.news.notified() => {}
-                departed = self.untold(lock, &place, ids, since) => departed?,
+                departed = self.without_message(lock, &place, ids, since) => departed?,
             }
         }
-        let admitted = self.places.get(waiter).is_some_and(|place| place.admitted.is_some());
+        let admitted = self.own_entries.get(waiter).is_some_and(|place| place.admitted.is_some());
         Ok(admitted.then_some(Standing::Holds))
     }
 
     /// What a waiter does to whom nobody says anything.
-    async fn untold(&self, lock: &LockKey, place: &Place, ids: &[EntryId], since: Revision) -> Result<()> {
+    async fn without_message(
+        &self,
+        lock: &LockKey,
+        place: &OwnEntry,
+        ids: &[EntryId],
+        since: Revision,
+    ) -> Result<()> {
         let (knows_the_next, is_new) = (place.ahead == 0, since != Revision(0));
         // When a watch is set again, the wait is an old one.
         if is_new {

@@ -16,7 +16,7 @@ use crate::connection::{Connection, Link, limited};
 use crate::error::error;
 use crate::layout::{Stay, inbox_key};
 use crate::message::Message;
-use crate::places::Places;
+use crate::own_entries::OwnEntries;
 
 /// The watch on our inbox, on each stream.
 const INBOX: i64 = 1;
@@ -70,7 +70,7 @@ impl Drop for Waiting<'_> {
 #[derive(Debug)]
 pub(crate) struct Watcher {
     connection: Arc<Connection>,
-    places: Arc<Places>,
+    own_entries: Arc<OwnEntries>,
     orders: UnboundedReceiver<Order>,
     watched: HashMap<Stay, Watched>,
     stays: HashMap<i64, Stay>,
@@ -84,10 +84,10 @@ struct Watched {
 }
 
 impl Watcher {
-    pub(crate) fn new(connection: Arc<Connection>, places: Arc<Places>) -> (Self, Watches) {
+    pub(crate) fn new(connection: Arc<Connection>, own_entries: Arc<OwnEntries>) -> (Self, Watches) {
         let (sender, orders) = unbounded_channel();
         let (watched, stays) = (HashMap::new(), HashMap::new());
-        let watcher = Self { connection, places, orders, watched, stays, last: INBOX };
+        let watcher = Self { connection, own_entries, orders, watched, stays, last: INBOX };
         (watcher, Watches { orders: sender })
     }
 
@@ -99,7 +99,7 @@ impl Watcher {
             // What happened meanwhile is not known.
             self.stays.clear();
             self.watched.drain().for_each(|(_, watched)| watched.notify());
-            self.places.missed_until(i64::MAX);
+            self.own_entries.missed_until(i64::MAX);
             sleep(self.connection.options().patience() / 8).await;
         }
     }
@@ -117,7 +117,7 @@ impl Watcher {
 
     async fn open(&self, link: &Link) -> Result<(WatchRequestSender, WatchResponseStream)> {
         let options = WatchOptions::new().with_watch_id(INBOX).with_filters([WatchFilterType::NoDelete]);
-        let inbox = inbox_key(self.connection.options().root(), self.places.session());
+        let inbox = inbox_key(self.connection.options().root(), self.own_entries.session());
         let mut client = link.client().watch_client();
         let opened = client.watch(inbox, Some(options));
         Ok(link.answer(self.connection.options().patience(), opened).await?.split())
@@ -221,10 +221,10 @@ impl Watcher {
         if answer.watch_id() == INBOX {
             if answer.created() {
                 // It shows only what comes later.
-                self.places.missed_until(answer.header().map_or(i64::MAX, ResponseHeader::revision));
+                self.own_entries.missed_until(answer.header().map_or(i64::MAX, ResponseHeader::revision));
             }
             let texts = answer.events().iter().filter_map(|event| event.kv()?.value_str().ok());
-            texts.filter_map(Message::parse).for_each(|message| self.places.told(message));
+            texts.filter_map(Message::parse).for_each(|message| self.own_entries.received(message));
         } else if (answer.canceled() || !answer.events().is_empty())
             && let Some(stay) = self.stays.get(&answer.watch_id()).cloned()
         {

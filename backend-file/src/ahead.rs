@@ -195,11 +195,11 @@ mod tests {
         fn leave(&mut self, index: usize, tells: bool) {
             let gone = self.living.remove(index % self.living.len());
             let (left, _) = self.waiting.remove(&gone.id).unwrap();
-            let farewell = left.text().filter(|_| tells).and_then(|text| Ahead::parse(&text));
+            let departure = left.text().filter(|_| tells).and_then(|text| Ahead::parse(&text));
             for own in self.living.clone() {
                 let (mut ahead, watched) = self.waiting[&own.id].clone();
                 if watched.contains(&gone) {
-                    match farewell.clone() {
+                    match departure.clone() {
                         Some(left) => ahead.learn(&gone, left),
                         None => ahead.forget(&gone),
                     }

@@ -19,9 +19,9 @@ pub(crate) fn write_label(mut file: &File, label: &str) -> io::Result<()> {
     file.write_all(format!("{}\n{label}", label.len()).as_bytes())
 }
 
-/// Tells those who wait for an entry that it is gone, and what else they may want to know. Who does not hear of it looks for
-/// himself.
-pub(crate) fn write_farewell(mut file: &File, ahead: &Ahead) {
+/// Tells those who wait for an entry that it is gone, and what its owner knew of those ahead. A waiter who misses that looks for
+/// itself.
+pub(crate) fn write_departure(mut file: &File, ahead: &Ahead) {
     if let Err(error) = file.write(ahead.text().unwrap_or_else(|| "\n".to_owned()).as_bytes()) {
         tracing::debug!(%error, "those who wait are not told");
     }
@@ -32,7 +32,7 @@ pub(crate) fn write_farewell(mut file: &File, ahead: &Ahead) {
 pub(crate) struct Written {
     pub(crate) label: String,
     /// What its owner knew of those ahead when it left.
-    pub(crate) farewell: Option<Ahead>,
+    pub(crate) departure: Option<Ahead>,
 }
 
 /// What was written to the file of an entry until now.
@@ -45,9 +45,9 @@ pub(crate) fn written(file: impl AsFd) -> io::Result<Written> {
 fn parse(bytes: &[u8]) -> Option<Written> {
     let digits = bytes.iter().position(|byte| *byte == b'\n')?;
     let length: usize = std::str::from_utf8(&bytes[..digits]).ok()?.parse().ok()?;
-    let (label, farewell) = bytes[digits + 1..].split_at_checked(length.min(Entry::MAX_LABEL))?;
-    let farewell = std::str::from_utf8(farewell).ok().and_then(Ahead::parse);
-    Some(Written { label: String::from_utf8_lossy(label).into_owned(), farewell })
+    let (label, departure) = bytes[digits + 1..].split_at_checked(length.min(Entry::MAX_LABEL))?;
+    let departure = std::str::from_utf8(departure).ok().and_then(Ahead::parse);
+    Some(Written { label: String::from_utf8_lossy(label).into_owned(), departure })
 }
 
 #[cfg(target_os = "linux")]

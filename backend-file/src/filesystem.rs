@@ -9,7 +9,7 @@ use crate::error::{failed, refused};
 /// Refuses a directory whose file system is not known to be local.
 pub(crate) fn check(root: &Directory) -> Result<()> {
     let system = fstatfs(root.fd()).map_err(|errno| failed("examine", root.path(), errno))?;
-    match stranger(&system) {
+    match not_local(&system) {
         None => Ok(()),
         Some(kind) => {
             let reason = format!(
@@ -47,7 +47,7 @@ const LOCAL: [(u32, &str); 13] = [
 
 /// What a file system is that is not known to be local.
 #[cfg(target_os = "linux")]
-fn stranger(system: &StatFs) -> Option<String> {
+fn not_local(system: &StatFs) -> Option<String> {
     // The kernel's type is wider on some machines, and signed on others; the numbers have 32 bits.
     let number = system.f_type as u32;
     let local = LOCAL.iter().any(|(known, _)| *known == number);
@@ -65,14 +65,14 @@ pub(crate) fn is_in_memory(root: &Directory) -> bool {
 
 /// What a file system is that is not known to be local.
 #[cfg(target_os = "macos")]
-fn stranger(system: &StatFs) -> Option<String> {
+fn not_local(system: &StatFs) -> Option<String> {
     const MNT_LOCAL: u32 = 0x1000;
     (system.f_flags & MNT_LOCAL == 0).then(|| "a network file system".to_owned())
 }
 
 /// Nothing tells.
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
-fn stranger(_: &StatFs) -> Option<String> {
+fn not_local(_: &StatFs) -> Option<String> {
     None
 }
 
@@ -81,13 +81,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_those_that_are_known_to_be_local_are_no_strangers() {
+    fn only_those_known_to_be_local_are_accepted() {
         let mut system = rustix::fs::statfs("/proc").unwrap();
-        assert_eq!(stranger(&system).unwrap(), "a file system of type 0x9fa0 (`stat -f` names it)");
+        assert_eq!(not_local(&system).unwrap(), "a file system of type 0x9fa0 (`stat -f` names it)");
         for (number, name) in LOCAL {
             // As the kernel gives it: wider, and on some machines signed.
             system.f_type = number as _;
-            assert_eq!(stranger(&system), None, "{name}");
+            assert_eq!(not_local(&system), None, "{name}");
         }
         // NFS, SMB, FUSE, 9P, vboxsf, kAFS, vmhgfs, PanFS, StorNext, VxFS.
         for number in [
@@ -103,7 +103,7 @@ mod tests {
             0xa501_fcf5,
         ] {
             system.f_type = number as _;
-            let kind = stranger(&system).unwrap();
+            let kind = not_local(&system).unwrap();
             assert!(kind.contains(&format!("{number:#x}")), "{kind}");
         }
     }

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_ignored() {
+    fn foreign_files_are_ignored() {
         const TICKET: &str = "00000000000000000001";
         for file in [
             "",

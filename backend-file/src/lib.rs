@@ -43,9 +43,6 @@
 
 mod ahead;
 mod backend;
-#[cfg_attr(target_os = "linux", path = "bell.rs")]
-#[cfg_attr(not(target_os = "linux"), path = "bell_unavailable.rs")]
-mod bell;
 mod counter;
 mod directory;
 mod error;
@@ -57,6 +54,9 @@ mod queue;
 mod root;
 mod session;
 mod trust;
+#[cfg_attr(target_os = "linux", path = "watches.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "watches_unavailable.rs")]
+mod watches;
 
 pub use backend::{FileFactory, FileLocks, SCHEME};
 pub use options::FileOptions;

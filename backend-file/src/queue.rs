@@ -12,12 +12,12 @@ use rustix::fs::fstat;
 use rustix::io::Errno;
 
 use crate::ahead::Ahead;
-use crate::bell::Bell;
 use crate::counter::{self, Counter, Said};
 use crate::directory::{Directory, Lock, lock, unlock};
 use crate::error::{failed, refused};
-use crate::fifo::{self, write_farewell, write_label};
+use crate::fifo::{self, write_departure, write_label};
 use crate::layout::{COUNTER, FULL_NAME, LockDirectory, Node, UNFINISHED, queue};
+use crate::watches::EntryWatch;
 
 /// The directory of one lock.
 #[derive(Debug)]
@@ -117,8 +117,9 @@ impl Queue {
 
     fn watched(&self, node: &Node) -> Result<Option<Watched>> {
         let Some(file) = self.alive(&node.name)? else { return Ok(None) };
-        let bell = Bell::new(file).map_err(|error| self.directory.failed("watch", &node.name, error))?;
-        Ok(Some(Watched { node: node.clone(), bell: Arc::new(bell) }))
+        let watch =
+            EntryWatch::new(file).map_err(|error| self.directory.failed("watch", &node.name, error))?;
+        Ok(Some(Watched { node: node.clone(), watch: Arc::new(watch) }))
     }
 
     /// Where one of these entries stands.
@@ -147,8 +148,8 @@ impl Queue {
             own.watched = living;
             return Ok(None);
         }
-        for Watched { node, bell } in gone {
-            match fifo::written(&*bell).ok().and_then(|written| written.farewell) {
+        for Watched { node, watch } in gone {
+            match fifo::written(&*watch).ok().and_then(|written| written.departure) {
                 Some(left) => own.ahead.learn(&node, left),
                 None => {
                     own.ahead.forget(&node);
@@ -287,22 +288,22 @@ pub(crate) struct Own {
 #[derive(Debug, Clone)]
 pub(crate) struct Watched {
     node: Node,
-    bell: Arc<Bell>,
+    watch: Arc<EntryWatch>,
 }
 
 impl Watched {
-    pub(crate) fn can_ring(&self) -> bool {
-        self.bell.can_ring()
+    pub(crate) fn can_wake(&self) -> bool {
+        self.watch.can_wake()
     }
 
     /// Returns when the entry may be gone.
-    pub(crate) async fn rung(&self) {
-        self.bell.rung(|| self.is_gone().unwrap_or(true)).await;
+    pub(crate) async fn woken(&self) {
+        self.watch.woken(|| self.is_gone().unwrap_or(true)).await;
     }
 
     /// Its owner has left or died, or somebody removed the file.
     fn is_gone(&self) -> Result<bool, Errno> {
-        Ok(fstat(&self.bell)?.st_nlink == 0 || lock(&self.bell, Lock::Shared)?)
+        Ok(fstat(&self.watch)?.st_nlink == 0 || lock(&self.watch, Lock::Shared)?)
     }
 }
 
@@ -337,7 +338,7 @@ impl Own {
     /// Removes the entry; whether it was there.
     pub(crate) fn remove(mut self) -> bool {
         let removed = self.file.remove();
-        write_farewell(&self.file.file, &self.ahead);
+        write_departure(&self.file.file, &self.ahead);
         removed
     }
 }

@@ -51,9 +51,9 @@ type Taken = OwnedMutexGuard<Option<Own>>;
 /// How often to make a directory that others remove at once.
 const ATTEMPTS: usize = 16;
 
-/// How long a bell is trusted. None rings when a file is removed by hand, or a directory that it lies in.
+/// How long a watch is trusted. None wakes when a file is removed by hand, or a directory that it lies in.
 const RECHECK: Duration = Duration::from_secs(1);
-/// The same where there is no bell.
+/// The same where there are no watches.
 const UNTOLD: Duration = Duration::from_millis(50);
 /// The first pause before something is tried again; the next ones double.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -293,12 +293,12 @@ impl QueueSession for FileSession {
         let Some(place) = place else { return Ok(None) };
         let watched = place.lock().await.as_ref().and_then(|own| own.watched(ids));
         let Some(watched) = watched else { return self.stands_now(lock, ids, place).await };
-        let longest = if watched.iter().all(Watched::can_ring) { RECHECK } else { UNTOLD };
-        let (mut heard, mut pause) = (&watched[..], longest);
+        let longest = if watched.iter().all(Watched::can_wake) { RECHECK } else { UNTOLD };
+        let (mut wakers, mut pause) = (&watched[..], longest);
         loop {
             tokio::select! {
-                // What has rung wrongly once would do so for ever.
-                () = any(heard) => (heard, pause) = (&[], SHORTEST),
+                // What has woken wrongly once would do so for ever.
+                () = any(wakers) => (wakers, pause) = (&[], SHORTEST),
                 () = tokio::time::sleep(pause) => pause = longest.min(2 * pause),
             }
             if let Some(standing) = self.stands_now(lock, ids, place.clone()).await? {
@@ -372,7 +372,7 @@ impl Drop for FileSession {
 
 /// Returns when one of these may be gone.
 async fn any(watched: &[Watched]) {
-    let mut ringing: FuturesUnordered<_> = watched.iter().map(Watched::rung).collect();
+    let mut ringing: FuturesUnordered<_> = watched.iter().map(Watched::woken).collect();
     if ringing.next().await.is_none() {
         std::future::pending().await
     }

@@ -5,20 +5,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lockcore::queue::QueueLocks;
-use lockcore::session::{Clock, Lease};
+use lockcore::session::{Clock, Lease, keep_alive};
 use lockcore::{
     Capabilities, Clocks, Effect, EntryId, Error, ErrorKind, Failover, Fencing, LockService, LockUrl,
     QueueBackend, QueueSession, Result, ServiceFactory,
 };
+use redis::aio::PubSub;
 use redis::{Cmd, cmd};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::connection::Connection;
+use crate::keep_alive::Renewals;
 use crate::layout::Layout;
 use crate::options::{RedisOptions, Topology, invalid};
+use crate::queue::Shared;
 use crate::servers::Servers;
-use crate::session::{RedisSession, Shared};
-use crate::tasks::{self, Subscription};
+use crate::session::RedisSession;
+use crate::watches::{Subscription, listen};
 
 /// What the requests that open a session are called in errors.
 const OPENING: &str = "session";
@@ -64,7 +67,7 @@ impl Redis {
         let lease = Lease::new(Clock::Boot, Some(options.session_timeout), sent);
         let shared = Arc::new(Shared::new(id, connection, servers, lease, options));
         shared.begin().await?;
-        tasks::start(shared.clone(), subscription, pubsub);
+        start(shared.clone(), subscription, pubsub);
         Ok(RedisSession::new(shared))
     }
 
@@ -138,4 +141,22 @@ impl QueueBackend for Redis {
             }
         }
     }
+}
+
+/// Renews the session and receives its messages, until it is lost.
+fn start(shared: Arc<Shared>, subscription: Subscription, pubsub: PubSub) {
+    tokio::spawn(async move {
+        // It was begun just now.
+        let interval = shared.lease.renewal_interval().unwrap_or_default();
+        let renewed = async {
+            sleep(interval).await;
+            keep_alive(&shared.lease, &mut Renewals(&shared)).await
+        };
+        // Whatever comes first ends all three: nothing renews a lost session.
+        tokio::select! {
+            _ = shared.lease.lost() => {}
+            _ = renewed => {}
+            () = listen(&shared, &subscription, pubsub) => {}
+        }
+    });
 }

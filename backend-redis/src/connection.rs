@@ -50,7 +50,7 @@ impl Connection {
             async move {
                 match timeout(patience, servers.connect(patience)).await {
                     Ok(connected) => connected.map_err(|source| {
-                        error(source, &servers.told("connection")).with_effect(Effect::None)
+                        error(source, &servers.context("connection")).with_effect(Effect::None)
                     }),
                     Err(_) => Err(servers.silent("connection").with_effect(Effect::None)),
                 }
@@ -80,7 +80,7 @@ impl Connection {
                 if needs_reconnect(&source) {
                     self.give_up(&connecting);
                 }
-                Err(error(source, &self.servers.told(purpose)))
+                Err(error(source, &self.servers.context(purpose)))
             }
         }
     }
@@ -107,8 +107,9 @@ impl Connection {
         match self.request(purpose, run).await? {
             (answer, confirmed) if confirmed >= replicas => Ok(answer),
             (_, confirmed) => {
-                let told = self.servers.told(purpose);
-                let message = format!("{told}: {confirmed} of {replicas} replicas confirmed it in {limit:?}");
+                let context = self.servers.context(purpose);
+                let message =
+                    format!("{context}: {confirmed} of {replicas} replicas confirmed it in {limit:?}");
                 Err(Error::new(ErrorKind::Unreachable, message))
             }
         }

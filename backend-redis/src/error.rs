@@ -3,9 +3,9 @@
 use lockcore::{Effect, Error, ErrorKind};
 use redis::{ErrorKind as ClientErrorKind, RedisError, ServerErrorKind};
 
-/// The one table of errors. What is not sure to have changed nothing has an unknown effect. `told` says what was asked for,
+/// The one table of errors. What is not sure to have changed nothing has an unknown effect. `context` says what was asked for,
 /// and of whom.
-pub(crate) fn error(source: RedisError, told: &str) -> Error {
+pub(crate) fn error(source: RedisError, context: &str) -> Error {
     use ClientErrorKind as C;
     use ServerErrorKind as S;
     let (kind, effect, retryable, message) = match source.kind() {
@@ -33,7 +33,7 @@ pub(crate) fn error(source: RedisError, told: &str) -> Error {
         C::Extension => by_code(source.code().unwrap_or_default()),
         _ => (ErrorKind::Backend, Effect::Unknown, false, "Redis reported an error"),
     };
-    Error::new(kind, format!("{told}: {message}"))
+    Error::new(kind, format!("{context}: {message}"))
         .with_effect(effect)
         .with_retryable(retryable)
         .with_source(source)

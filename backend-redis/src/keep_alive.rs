@@ -7,10 +7,10 @@ use redis::cluster_routing::{Route, SlotAddr};
 use redis::cmd;
 
 use crate::connection::Purpose;
-use crate::entries::{Renewal, Round};
 use crate::error::is_refusal;
+use crate::own_entries::{Renewal, Round};
+use crate::queue::{AT_ONCE, Shared};
 use crate::scripts::SCRIPTS;
-use crate::session::{AT_ONCE, Shared};
 
 /// What became of a renewal that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

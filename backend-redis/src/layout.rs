@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_no_locks() {
+    fn foreign_keys_are_no_locks() {
         let layout = Layout::new("app:");
         for key in [
             "",

@@ -51,18 +51,19 @@
 mod backend;
 mod client;
 mod connection;
-mod entries;
 mod error;
 mod keep_alive;
 mod layout;
 mod link;
 mod options;
+mod own_entries;
+mod queue;
 mod redirects;
 mod scripts;
 mod seen;
 mod servers;
 mod session;
-mod tasks;
+mod watches;
 
 pub use backend::{Redis, RedisFactory, SCHEMES};
 pub use options::RedisOptions;

@@ -23,7 +23,7 @@ pub(crate) struct Seen {
 
 impl Seen {
     /// What a message tells of an entry that has been let in, `<id>:<ticket>:<weight of all other holders>`; of others it tells the id.
-    pub(crate) fn told(word: &str) -> (EntryId, Option<Self>) {
+    pub(crate) fn in_message(word: &str) -> (EntryId, Option<Self>) {
         let (id, told) = word.split_once(':').map_or((word, None), |(id, told)| (id, Some(told)));
         let seen = told.and_then(|told| {
             let (ticket, holders) = told.split_once(':')?;
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn what_is_not_told_in_full_is_a_hint() {
-        let (id, seen) = Seen::told("abc:17:3");
+        let (id, seen) = Seen::in_message("abc:17:3");
         assert_eq!((id, seen), (EntryId::from("abc"), Some(Seen::holding(17, 3))));
         for word in [
             "abc",
@@ -86,7 +86,7 @@ mod tests {
             "abc:17:-3",
             "abc:17:4294967296",
         ] {
-            assert_eq!(Seen::told(word), (EntryId::from("abc"), None), "{word}");
+            assert_eq!(Seen::in_message(word), (EntryId::from("abc"), None), "{word}");
         }
     }
 }

@@ -44,13 +44,13 @@ impl Servers {
     }
 
     /// What an error says of something that was asked of these servers.
-    pub(crate) fn told(&self, purpose: impl fmt::Display) -> String {
+    pub(crate) fn context(&self, purpose: impl fmt::Display) -> String {
         format!("{purpose} on {}", self.name)
     }
 
     /// The error of what was given up because nobody answered.
     pub(crate) fn silent(&self, purpose: impl fmt::Display) -> Error {
-        Error::new(lockcore::ErrorKind::Unreachable, format!("{}: no answer in time", self.told(purpose)))
+        Error::new(lockcore::ErrorKind::Unreachable, format!("{}: no answer in time", self.context(purpose)))
     }
 
     /// A new connection for requests, each of which may take as long as `patience`.

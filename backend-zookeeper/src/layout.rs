@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_ignored() {
+    fn foreign_nodes_are_ignored() {
         for child in [
             "",
             "e",

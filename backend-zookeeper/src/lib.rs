@@ -51,13 +51,13 @@
 mod backend;
 mod connection;
 mod dialer;
-mod entries;
 mod error;
 mod keep_alive;
 mod layout;
 mod nodelay;
 mod options;
-mod places;
+mod own_entries;
+mod queue;
 mod rounds;
 mod session;
 mod view;

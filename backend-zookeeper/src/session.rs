@@ -18,7 +18,7 @@ use crate::connection::Connection;
 use crate::keep_alive::Link;
 use crate::layout::{Listing, ahead, family_path, lock_path, queued};
 use crate::options::ZooKeeperOptions;
-use crate::places::{Known, Outlook, Place, Places};
+use crate::own_entries::{EntryNode, Known, Outlook, OwnEntries};
 use crate::watches::{Presence, Seen, Watches};
 
 /// A session with ZooKeeper.
@@ -32,7 +32,7 @@ pub(crate) struct ZooKeeperSession {
     /// Whether the server knows nodes that vanish when they are empty.
     pub(crate) containers: AtomicBool,
     pub(crate) watches: Watches,
-    pub(crate) places: Places,
+    pub(crate) own_entries: OwnEntries,
 }
 
 /// How many requests of one operation are under way at once.
@@ -48,7 +48,7 @@ impl ZooKeeperSession {
             ancestor_acls: options.ancestor_acls(),
             containers: AtomicBool::new(true),
             watches: Watches::default(),
-            places: Places::default(),
+            own_entries: OwnEntries::default(),
         };
         session.check_access().await?;
         Ok(session)
@@ -74,18 +74,24 @@ impl ZooKeeperSession {
             let (children, since) = children(&*link.connection().await?, &directory).await?;
             Ok(Arc::new(Listing::new(family, &children, since)))
         };
-        self.places.listing(lock, list).await
+        self.own_entries.listing(lock, list).await
     }
 
     /// Where the entry of ours stands whose place this is. Of what comes next, as much is kept as saves a listing.
-    pub(crate) fn standing(&self, lock: &LockKey, id: &EntryId, place: &Place, queue: &Listing) -> Standing {
+    pub(crate) fn standing(
+        &self,
+        lock: &LockKey,
+        id: &EntryId,
+        place: &EntryNode,
+        queue: &Listing,
+    ) -> Standing {
         let own = queue.named(lock.family, &place.node).filter(|_| queue.is_home_of(place.token));
         let Some(own) = own else {
-            self.places.forget(lock, id);
+            self.own_entries.forget(lock, id);
             return Standing::Absent;
         };
-        let strays = self.places.strays(lock);
-        let is_stray = |name| strays.get(name).is_some_and(|czxid| *czxid > queue.since);
+        let foreign_nodes = self.own_entries.foreign_nodes(lock);
+        let is_stray = |name| foreign_nodes.get(name).is_some_and(|czxid| *czxid > queue.since);
         let ahead = ahead(&queue.nodes, own).filter(|node| !is_stray(&node.name));
         let without = |gone: Option<&EntryId>| {
             let staying = ahead.clone().filter(move |node| Some(&node.name) != gone);
@@ -100,12 +106,12 @@ impl ZooKeeperSession {
             },
             Standing::Absent | Standing::LimitMismatch { .. } => Outlook::Open,
         };
-        self.places.expect(lock, id, outlook);
+        self.own_entries.expect(lock, id, outlook);
         standing
     }
 
     /// Whether the entry of ours whose place this is is still there.
-    pub(crate) async fn is_there(&self, lock: &LockKey, place: &Place) -> Result<bool> {
+    pub(crate) async fn is_there(&self, lock: &LockKey, place: &EntryNode) -> Result<bool> {
         let connection = self.link.connection().await?;
         let stat = stat(&connection, &self.path(lock, &place.node)).await?;
         Ok(stat.is_some_and(|stat| place.is_of(stat.czxid)))
@@ -114,14 +120,14 @@ impl ZooKeeperSession {
     /// Watches the entry of ours, if it holds when one other has left, so that it need not be looked at then. Whatever
     /// goes wrong here, it is looked at.
     async fn watch_own(&self, lock: &LockKey, id: &EntryId) {
-        let Known::At(place) = self.places.known(lock, id) else { return };
-        if !matches!(self.places.outlook(lock, id), Outlook::Next(_)) {
+        let Known::At(place) = self.own_entries.known(lock, id) else { return };
+        if !matches!(self.own_entries.outlook(lock, id), Outlook::Next(_)) {
             return;
         }
         let Ok(connection) = self.link.connection().await else { return };
         match connection.watch(&self.path(lock, &place.node)).await {
             Ok(Some((stat, watcher))) if place.is_of(stat.czxid) => {
-                self.places.present(lock, id, Presence::new(watcher));
+                self.own_entries.present(lock, id, Presence::new(watcher));
             }
             _ => {}
         }
@@ -129,7 +135,7 @@ impl ZooKeeperSession {
 
     /// The name of an entry's node: others' entries go by it.
     fn node(&self, lock: &LockKey, id: &EntryId) -> EntryId {
-        match self.places.known(lock, id) {
+        match self.own_entries.known(lock, id) {
             Known::At(place) => place.node,
             Known::Nothing | Known::Tried => id.clone(),
         }
@@ -143,13 +149,15 @@ impl QueueSession for ZooKeeperSession {
     }
 
     async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
-        let place = match self.places.known(lock, &entry.id) {
+        let place = match self.own_entries.known(lock, &entry.id) {
             Known::Nothing => None,
             Known::Tried => self.find(lock, &entry.id).await?,
             Known::At(place) => Some(place),
         };
         match place {
-            Some(Place { token, .. }) => Ok(Enqueued { token, standing: self.look(lock, &entry.id).await? }),
+            Some(EntryNode { token, .. }) => {
+                Ok(Enqueued { token, standing: self.look(lock, &entry.id).await? })
+            }
             None => self.append(lock, entry).await,
         }
     }
@@ -162,16 +170,16 @@ impl QueueSession for ZooKeeperSession {
     /// Those ahead can only leave: who was seen to hold, or saw the last one leave for whom it waited, holds if it is
     /// still there. All others read the queue.
     async fn look(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
-        let Known::At(place) = self.places.known(lock, id) else { return Ok(Standing::Absent) };
-        if matches!(self.places.outlook(lock, id), Outlook::Open | Outlook::Next(_)) {
+        let Known::At(place) = self.own_entries.known(lock, id) else { return Ok(Standing::Absent) };
+        if matches!(self.own_entries.outlook(lock, id), Outlook::Open | Outlook::Next(_)) {
             let queue = self.queue(lock).await?;
             return Ok(self.standing(lock, id, &place, &queue));
         }
         if self.is_there(lock, &place).await? {
-            self.places.expect(lock, id, Outlook::Holds);
+            self.own_entries.expect(lock, id, Outlook::Holds);
             return Ok(Standing::Holds);
         }
-        self.places.forget(lock, id);
+        self.own_entries.forget(lock, id);
         Ok(Standing::Absent)
     }
 
@@ -188,26 +196,26 @@ impl QueueSession for ZooKeeperSession {
             watch.fires().map_ok(move |seen| (id, name, seen))
         });
         let mut watches: FuturesUnordered<_> = watches.collect();
-        self.places.keep(lock, waiter, None);
+        self.own_entries.keep(lock, waiter, None);
         // They are sent together. If the other has left before our own was answered for, that answer is worth a look.
         let (fired, ()) = join(watches.try_next(), self.watch_own(lock, waiter)).await;
         match fired? {
             Some((id, _, Seen::Gone(_))) if id == waiter => {
-                self.places.forget(lock, id);
+                self.own_entries.forget(lock, id);
                 return Ok(Some(Standing::Absent));
             }
-            Some((_, name, Seen::Gone(czxid))) => self.places.advance(lock, waiter, &name, czxid),
+            Some((_, name, Seen::Gone(czxid))) => self.own_entries.advance(lock, waiter, &name, czxid),
             Some((_, name, Seen::Stray(czxid))) => {
-                self.places.advance(lock, waiter, &name, None);
-                self.places.stray(lock, name, czxid);
+                self.own_entries.advance(lock, waiter, &name, None);
+                self.own_entries.foreign_node(lock, name, czxid);
             }
             Some((_, _, Seen::Changed)) | None => {}
         }
         // That the other has left is told after whatever happened to our own before.
-        let enters =
-            self.places.outlook(lock, waiter) == Outlook::Unhindered && self.places.is_present(lock, waiter);
+        let enters = self.own_entries.outlook(lock, waiter) == Outlook::Unhindered
+            && self.own_entries.is_present(lock, waiter);
         if enters {
-            self.places.expect(lock, waiter, Outlook::Holds);
+            self.own_entries.expect(lock, waiter, Outlook::Holds);
         }
         Ok(enters.then_some(Standing::Holds))
     }
@@ -217,7 +225,7 @@ impl QueueSession for ZooKeeperSession {
             Some(place) => delete(&*self.link.connection().await?, &self.path(lock, &place.node)).await?,
             None => false,
         };
-        self.places.forget(lock, id);
+        self.own_entries.forget(lock, id);
         Ok(if removed { Removed::Now } else { Removed::Absent })
     }
 
@@ -250,7 +258,7 @@ impl QueueSession for ZooKeeperSession {
     }
 
     async fn close(&self) -> Result<()> {
-        self.places.close();
+        self.own_entries.close();
         if self.link.close().await {
             return Ok(());
         }

@@ -34,7 +34,7 @@ impl ZooKeeperSession {
                 break;
             }
         }
-        let own = self.places.own(lock).into_iter().filter(|(_, place)| queue.is_home_of(place.token));
+        let own = self.own_entries.own(lock).into_iter().filter(|(_, place)| queue.is_home_of(place.token));
         let own: HashMap<EntryId, EntryId> = own.map(|(id, place)| (place.node, id)).collect();
         let entries = nodes.into_iter().map(|node| {
             let id = own.get(&node.name).unwrap_or(&node.name);

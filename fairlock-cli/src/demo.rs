@@ -1,4 +1,4 @@
-//! `fairlock demo`: executors that contend for one lock, and a witness that checks that they take turns.
+//! `fairlock demo`: executors that contend for one lock, and a checker that they take turns.
 
 use std::io;
 use std::process::ExitCode;
@@ -13,19 +13,19 @@ use crate::arguments::DemoOptions;
 use crate::exit::{self, Failure};
 use crate::output;
 use crate::service::{acquire, close_all, connect, place, release, shown};
-use crate::witness::{Turn, Witness};
+use crate::turn_checker::{Turn, TurnChecker};
 
 pub(crate) async fn demo(url: Option<&str>, options: &DemoOptions) -> Result<ExitCode, Failure> {
     let url = place(url)?;
     let services = services(&url, options.executors).await?;
     output::line(format_args!("the locks live at {}", shown(&url)?))?;
-    let witness = Arc::new(Mutex::new(Witness::default()));
+    let checker = Arc::new(Mutex::new(TurnChecker::default()));
     let start = Instant::now();
-    let contended = contend(&services, options, &witness).await;
+    let contended = contend(&services, options, &checker).await;
     let elapsed = start.elapsed();
     close_all(&services).await;
     contended?;
-    Ok(sum_up(&lock_witness(&witness), options.executors, elapsed)?)
+    Ok(sum_up(&locked(&checker), options.executors, elapsed)?)
 }
 
 /// A service for each executor, as if each were a process; one for all where processes could not share it.
@@ -43,15 +43,15 @@ async fn services(url: &str, executors: u32) -> Result<Vec<Arc<dyn LockService>>
 async fn contend(
     services: &[Arc<dyn LockService>],
     options: &DemoOptions,
-    witness: &Arc<Mutex<Witness>>,
+    checker: &Arc<Mutex<TurnChecker>>,
 ) -> Result<(), Failure> {
     let mut executors: JoinSet<Result<(), Failure>> = JoinSet::new();
     for (executor, service) in (1..).zip(services) {
         let lock = service.exclusive(&options.name)?;
-        let (tasks, hold, witness) = (options.tasks, options.hold, witness.clone());
+        let (tasks, hold, checker) = (options.tasks, options.hold, checker.clone());
         executors.spawn(async move {
             for task in 1..=tasks {
-                turn(&*lock, hold, Turn { executor, task }, &witness).await?;
+                turn(&*lock, hold, Turn { executor, task }, &checker).await?;
             }
             Ok(())
         });
@@ -67,35 +67,35 @@ async fn turn(
     lock: &dyn DistributedLock,
     hold: Duration,
     turn: Turn,
-    witness: &Mutex<Witness>,
+    checker: &Mutex<TurnChecker>,
 ) -> Result<(), Failure> {
     let label = format!("executor {}", turn.executor);
     let guard = acquire(lock, &AcquireOptions::new().with_label(label)).await?;
     let token = guard.fencing_token();
-    let grant = lock_witness(witness).enter(turn, token);
+    let grant = locked(checker).enter(turn, token);
     output::line(grant)?;
     let queue = lock.queue().await?;
     // A lock that was lost does not show in the queue.
     if let Some(loss) = guard.loss_signal().loss() {
         return Err(Error::lost(loss).into());
     }
-    lock_witness(witness).see(token, &queue);
+    locked(checker).see(token, &queue);
     tokio::time::sleep(hold).await;
-    lock_witness(witness).leave();
+    locked(checker).leave();
     release(guard).await
 }
 
-fn lock_witness(witness: &Mutex<Witness>) -> MutexGuard<'_, Witness> {
-    witness.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(checker: &Mutex<TurnChecker>) -> MutexGuard<'_, TurnChecker> {
+    checker.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn sum_up(witness: &Witness, executors: u32, elapsed: Duration) -> io::Result<ExitCode> {
-    let grants = witness.grants();
+fn sum_up(checker: &TurnChecker, executors: u32, elapsed: Duration) -> io::Result<ExitCode> {
+    let grants = checker.grants();
     let rate = f64::from(grants) / elapsed.as_secs_f64();
     let elapsed = Duration::from_millis(elapsed.as_millis() as u64);
     let elapsed = humantime::format_duration(elapsed);
     output::line(format_args!("{grants} grants to {executors} executors in {elapsed} ({rate:.0}/s)"))?;
-    let violations = witness.violations();
+    let violations = checker.violations();
     if violations.is_empty() {
         output::line("never two at once, and in the order of the queue")?;
         return Ok(ExitCode::SUCCESS);

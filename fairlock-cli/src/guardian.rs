@@ -73,7 +73,7 @@ async fn guard(grace: Duration, command: Vec<OsString>) -> Result<ExitCode, Fail
         match link.next().await {
             Some(Order::Agreed) => break given_back(&mut link, lock).await,
             // A signal to both, the program and fairlock, may have ended the program before it was heard of here.
-            Some(order) => guardian.obey(order),
+            Some(order) => guardian.execute(order),
             None if guardian.exited() => break given_back(&mut link, lock).await,
             // What killed both, the program and fairlock, was no end of the program's own.
             None => {
@@ -149,7 +149,7 @@ impl Guardian {
             }
             tokio::select! {
                 order = link.next() => match order {
-                    Some(order) => self.obey(order),
+                    Some(order) => self.execute(order),
                     None => break,
                 },
                 _ = children.recv() => {}
@@ -192,7 +192,7 @@ impl Guardian {
         (left_alone || !others).then_some(report)
     }
 
-    fn obey(&mut self, order: Order) {
+    fn execute(&mut self, order: Order) {
         match order {
             Order::Held(held) => {
                 self.held = held;

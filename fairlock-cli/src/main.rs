@@ -21,7 +21,7 @@ mod service;
 mod signals;
 mod supervise;
 mod terminal;
-mod witness;
+mod turn_checker;
 
 use std::io;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! What `fairlock run` does while its program runs: it tells the guardian what it hears.
+//! What `fairlock run` does while its program runs: it tells the guardian of signals and losses.
 
 use std::ffi::OsString;
 use std::fs::File;

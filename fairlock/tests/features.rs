@@ -4,15 +4,15 @@ use fairlock::ErrorKind;
 
 /// A URL for each scheme that is refused without asking anybody, if the scheme is known.
 const WRONG: [(&str, bool); 9] = [
-    ("etcd://?nonsense=1", cfg!(feature = "etcd")),
-    ("etcds://?nonsense=1", cfg!(feature = "etcd")),
-    ("file:///tmp?nonsense=1", cfg!(feature = "file")),
-    ("memory://?nonsense=1", cfg!(feature = "memory")),
-    ("redis://?nonsense=1", cfg!(feature = "redis")),
-    ("rediss://?nonsense=1", cfg!(feature = "redis")),
-    ("redis+sentinel://?nonsense=1", cfg!(feature = "redis")),
-    ("redis+cluster://?nonsense=1", cfg!(feature = "redis")),
-    ("zookeeper://?nonsense=1", cfg!(feature = "zookeeper")),
+    ("etcd://?unknown=1", cfg!(feature = "etcd")),
+    ("etcds://?unknown=1", cfg!(feature = "etcd")),
+    ("file:///tmp?unknown=1", cfg!(feature = "file")),
+    ("memory://?unknown=1", cfg!(feature = "memory")),
+    ("redis://?unknown=1", cfg!(feature = "redis")),
+    ("rediss://?unknown=1", cfg!(feature = "redis")),
+    ("redis+sentinel://?unknown=1", cfg!(feature = "redis")),
+    ("redis+cluster://?unknown=1", cfg!(feature = "redis")),
+    ("zookeeper://?unknown=1", cfg!(feature = "zookeeper")),
 ];
 
 #[tokio::test]

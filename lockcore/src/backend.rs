@@ -62,8 +62,8 @@ pub trait QueueBackend: Debug + Send + Sync + 'static {
 ///
 /// # What is left to a driver
 ///
-/// * It renews, and reports to the lease each renewal that a server acknowledged, with the time at which it was *sent*
-///   ([`Lease::renewed`]). It reconnects, and tells the lease of a [doubt](Lease::doubt) meanwhile.
+/// * It renews its session with [`keep_alive`](crate::session::keep_alive), which takes the time of sending, paces attempts, tells the
+///   lease of doubts and ends it when the server says so; the driver's part is how to connect and how to renew.
 /// * While there is no connection, requests wait for one or fail at once, as suits the server. No request waits for an answer for
 ///   ever: one that gets none fails with [`Unreachable`](crate::ErrorKind::Unreachable), and its effect is
 ///   [`None`](crate::Effect::None) only if it certainly never left. The core repeats what [may be

@@ -192,7 +192,7 @@ pub(crate) async fn late<T>(
     proxy.hold();
     let held = proxy.held();
     let abandon = async {
-        // A heartbeat is shorter than this.
+        // A renewal is shorter than this.
         eventually("a request", || async { proxy.held() > held + size }).await;
         proxy.abandon();
     };

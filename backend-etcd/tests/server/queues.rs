@@ -35,7 +35,7 @@ async fn strangers_among_the_entries_are_ignored_and_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_is_longer_than_a_glance_has_the_same_order() {
+async fn a_queue_that_is_longer_than_the_head_that_is_read_has_the_same_order() {
     let bed = Bed::new().await;
     let (session, lock) = (bed.session().await, lock("a"));
     let entries: Vec<Entry> = std::iter::repeat_with(exclusive).take(30).collect();

@@ -26,7 +26,7 @@ const AT_ONCE: usize = 64;
 /// The janitor of one session: serves removals until the session is lost or nobody uses it any more, then closes
 /// it, whatever is left to be removed: that goes with the session. Meanwhile it lets the watcher of held entries work. If the janitor is
 /// gone with its runtime, so is whatever keeps the session alive: the session is lost then.
-pub(super) fn tend(
+pub(super) fn remove_dropped(
     session: Arc<dyn QueueSession>,
     requests: UnboundedReceiver<Removal>,
     watcher: impl Future<Output = ()>,

@@ -8,7 +8,7 @@ use crate::backend::{QueueSession, Removed};
 use crate::entry::{EntryId, LockKey};
 use crate::error::{Error, Result};
 use crate::queue::held::{Unwatched, watch_held};
-use crate::queue::janitor::{Removal, tend};
+use crate::queue::janitor::{Removal, remove_dropped};
 use crate::queue::standing::Standing;
 use crate::queue::watch::watch;
 use crate::session::Lease;
@@ -28,7 +28,7 @@ impl OpenSession {
         let (removals, requests) = unbounded_channel();
         let unwatched = Arc::<Unwatched>::default();
         let watcher = watch_held(session.clone(), unwatched.clone());
-        tokio::spawn(tend(session.clone(), requests, watcher));
+        tokio::spawn(remove_dropped(session.clone(), requests, watcher));
         Self { session, removals, unwatched }
     }
 

@@ -13,13 +13,13 @@ use crate::watches::{Presence, Watch};
 
 /// Where an entry of ours stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct EntryNode {
     /// The name of its node.
     pub(crate) node: EntryId,
     pub(crate) token: FencingToken,
 }
 
-impl Place {
+impl EntryNode {
     /// Whether its node was created with this id, and is not another one of the same name.
     pub(crate) fn is_of(&self, czxid: i64) -> bool {
         u64::try_from(czxid) == Ok(self.token.get())
@@ -34,7 +34,7 @@ pub(crate) enum Known {
     /// This session tried to make it and did not hear how that ended.
     Tried,
     /// It is, or was, there.
-    At(Place),
+    At(EntryNode),
 }
 
 /// What has to happen before an entry holds. Those ahead can only leave.
@@ -52,19 +52,19 @@ pub(crate) enum Outlook {
 }
 
 /// The entries of this session that were found on the server, by their ids.
-pub(crate) type Found = Arc<HashMap<EntryId, Place>>;
+pub(crate) type Found = Arc<HashMap<EntryId, EntryNode>>;
 
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct OwnEntries {
     /// None when the session is closed: a request that nobody completes would keep the connection.
     locks: Mutex<Option<HashMap<LockKey, Lock>>>,
     /// Locks on which more than one was ahead of the last exclusive entry of ours.
-    crowded: Mutex<HashSet<LockKey>>,
+    contended: Mutex<HashSet<LockKey>>,
 }
 
-impl Default for Places {
+impl Default for OwnEntries {
     fn default() -> Self {
-        Self { locks: Mutex::new(Some(HashMap::new())), crowded: Mutex::default() }
+        Self { locks: Mutex::new(Some(HashMap::new())), contended: Mutex::default() }
     }
 }
 
@@ -73,9 +73,9 @@ struct Lock {
     own: HashMap<EntryId, Own>,
     /// Nodes that look like entries and are none, with the ids of their creation. One that was found ahead of an entry of
     /// ours stays that: what the server makes later stands behind.
-    strays: HashMap<EntryId, i64>,
+    foreign_nodes: HashMap<EntryId, i64>,
     /// The last entry of ours that was seen to hold.
-    holder: Option<Place>,
+    holder: Option<EntryNode>,
     listings: Rounds<Arc<Listing>>,
     searches: Rounds<Found>,
 }
@@ -93,10 +93,10 @@ struct Own {
     presence: Option<Presence>,
 }
 
-/// How many locks are known to be crowded at most.
-const CROWDED: usize = 1024;
+/// How many locks are known to be contended at most.
+const CONTENDED: usize = 1024;
 
-impl Places {
+impl OwnEntries {
     fn lock(&self) -> MutexGuard<'_, Option<HashMap<LockKey, Lock>>> {
         // Nothing panics while it is held.
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
@@ -126,7 +126,7 @@ impl Places {
     }
 
     /// The entry is here.
-    pub(crate) fn found(&self, lock: &LockKey, id: &EntryId, place: Place) {
+    pub(crate) fn found(&self, lock: &LockKey, id: &EntryId, place: EntryNode) {
         self.with_own(lock, id, |own| own.known = Known::At(place));
     }
 
@@ -143,13 +143,13 @@ impl Places {
     }
 
     /// Our entries, also those whose directory was removed before that was noticed.
-    pub(crate) fn own(&self, lock: &LockKey) -> Vec<(EntryId, Place)> {
+    pub(crate) fn own(&self, lock: &LockKey) -> Vec<(EntryId, EntryNode)> {
         let own = self.with(lock, |lock| {
-            let places = lock.own.iter().filter_map(|(id, own)| match &own.known {
+            let own_entries = lock.own.iter().filter_map(|(id, own)| match &own.known {
                 Known::At(place) => Some((id.clone(), place.clone())),
                 Known::Nothing | Known::Tried => None,
             });
-            places.collect()
+            own_entries.collect()
         });
         own.unwrap_or_default()
     }
@@ -209,34 +209,34 @@ impl Places {
     }
 
     /// A node that looks like an entry is none.
-    pub(crate) fn stray(&self, lock: &LockKey, name: EntryId, czxid: i64) {
-        self.with(lock, |lock| lock.strays.insert(name, czxid));
+    pub(crate) fn foreign_node(&self, lock: &LockKey, name: EntryId, czxid: i64) {
+        self.with(lock, |lock| lock.foreign_nodes.insert(name, czxid));
     }
 
     /// Which nodes look like entries and are none, as far as one of our entries met them.
-    pub(crate) fn strays(&self, lock: &LockKey) -> HashMap<EntryId, i64> {
-        self.with(lock, |lock| lock.strays.clone()).unwrap_or_default()
+    pub(crate) fn foreign_nodes(&self, lock: &LockKey) -> HashMap<EntryId, i64> {
+        self.with(lock, |lock| lock.foreign_nodes.clone()).unwrap_or_default()
     }
 
     /// Whether more than one was ahead of the last exclusive entry of ours.
-    pub(crate) fn is_crowded(&self, lock: &LockKey) -> bool {
-        self.crowded().contains(lock)
+    pub(crate) fn is_contended(&self, lock: &LockKey) -> bool {
+        self.contended().contains(lock)
     }
 
-    pub(crate) fn crowd(&self, lock: &LockKey, crowded: bool) {
-        let mut locks = self.crowded();
-        if locks.len() == CROWDED {
+    pub(crate) fn contend(&self, lock: &LockKey, contended: bool) {
+        let mut locks = self.contended();
+        if locks.len() == CONTENDED {
             locks.clear();
         }
-        if crowded {
+        if contended {
             locks.insert(lock.clone());
         } else {
             locks.remove(lock);
         }
     }
 
-    fn crowded(&self) -> MutexGuard<'_, HashSet<LockKey>> {
-        self.crowded.lock().unwrap_or_else(PoisonError::into_inner)
+    fn contended(&self) -> MutexGuard<'_, HashSet<LockKey>> {
+        self.contended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The session is closed.

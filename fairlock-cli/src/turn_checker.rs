@@ -13,14 +13,14 @@ pub(crate) struct Turn {
 ///
 /// That grants follow the queue takes two observations: tokens rise along the queue, and from grant to grant.
 #[derive(Debug, Default)]
-pub(crate) struct Witness {
+pub(crate) struct TurnChecker {
     holder: Option<FencingToken>,
     last: Option<FencingToken>,
     grants: u32,
     violations: Vec<String>,
 }
 
-impl Witness {
+impl TurnChecker {
     /// Somebody was granted the lock. Returns the line to print.
     pub(crate) fn enter(&mut self, Turn { executor, task }: Turn, token: FencingToken) -> String {
         if let Some(holder) = self.holder.replace(token) {
@@ -69,7 +69,7 @@ mod tests {
     use fairlock::{EntryId, EntryKind, FencingToken, QueueEntry};
     use lockcore::EntryDetails;
 
-    use super::{Turn, Witness};
+    use super::{Turn, TurnChecker};
 
     const TURN: Turn = Turn { executor: 1, task: 1 };
 
@@ -90,30 +90,30 @@ mod tests {
 
     #[test]
     fn turns_in_order_are_fine() {
-        let mut witness = Witness::default();
-        assert_eq!(witness.enter(TURN, token(3)), "grant 1  executor 1  task 1  token 3");
-        witness.see(token(3), &queue(EntryKind::Exclusive, &[3, 4]));
-        witness.leave();
-        witness.enter(TURN, token(4));
-        assert_eq!((witness.grants(), witness.violations()), (2, &[][..]));
+        let mut checker = TurnChecker::default();
+        assert_eq!(checker.enter(TURN, token(3)), "grant 1  executor 1  task 1  token 3");
+        checker.see(token(3), &queue(EntryKind::Exclusive, &[3, 4]));
+        checker.leave();
+        checker.enter(TURN, token(4));
+        assert_eq!((checker.grants(), checker.violations()), (2, &[][..]));
     }
 
     #[test]
     fn two_at_once_are_seen() {
-        let mut witness = Witness::default();
-        witness.enter(TURN, token(3));
-        witness.enter(TURN, token(4));
-        assert_eq!(witness.violations(), ["token 4 was granted while token 3 held"]);
+        let mut checker = TurnChecker::default();
+        checker.enter(TURN, token(3));
+        checker.enter(TURN, token(4));
+        assert_eq!(checker.violations(), ["token 4 was granted while token 3 held"]);
     }
 
     #[test]
     fn overtaking_is_seen() {
-        let mut witness = Witness::default();
+        let mut checker = TurnChecker::default();
         for value in [4, 3] {
-            witness.enter(TURN, token(value));
-            witness.leave();
+            checker.enter(TURN, token(value));
+            checker.leave();
         }
-        assert_eq!(witness.violations(), ["token 3 was granted after token 4"]);
+        assert_eq!(checker.violations(), ["token 3 was granted after token 4"]);
     }
 
     #[test]
@@ -121,10 +121,10 @@ mod tests {
         for (kind, tokens) in
             [(EntryKind::Exclusive, [4, 5]), (EntryKind::Shared, [3, 4]), (EntryKind::Exclusive, [3, 2])]
         {
-            let mut witness = Witness::default();
-            witness.enter(TURN, token(3));
-            witness.see(token(3), &queue(kind, &tokens));
-            assert_eq!(witness.violations().len(), 1, "{kind} {tokens:?}");
+            let mut checker = TurnChecker::default();
+            checker.enter(TURN, token(3));
+            checker.see(token(3), &queue(kind, &tokens));
+            assert_eq!(checker.violations().len(), 1, "{kind} {tokens:?}");
         }
     }
 }

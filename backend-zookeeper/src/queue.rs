@@ -12,7 +12,7 @@ use zookeeper_client::{CreateMode, Error as ClientError};
 
 use crate::connection::Connection;
 use crate::layout::{Listing, data, exclusive_before, family_path, lock_path, prefix, read_data};
-use crate::places::{Found, Known, Outlook, Place};
+use crate::own_entries::{EntryNode, Found, Known, Outlook};
 use crate::session::{AT_ONCE, ZooKeeperSession, children, token};
 use crate::watches::Seen;
 
@@ -45,19 +45,19 @@ impl ZooKeeperSession {
         connection: &Connection,
         lock: &LockKey,
         entry: &Entry,
-    ) -> Result<Option<(Place, Option<Arc<Listing>>)>> {
+    ) -> Result<Option<(EntryNode, Option<Arc<Listing>>)>> {
         let (directory, prefix) = (lock_path(&self.root, lock), prefix(entry.kind));
         let path = format!("{directory}/{prefix}");
         let options = CreateMode::EphemeralSequential.with_acls(self.acls);
-        self.places.trying(lock, &entry.id);
+        self.own_entries.trying(lock, &entry.id);
         let created = connection.client().create(&path, data(entry).as_bytes(), &options);
         let created = created.map_ok(|(stat, sequence)| {
             let node = EntryId::from(&*format!("{prefix}{:010}", sequence.into_i64()));
-            let place = token(&stat).map(|token| Place { node, token });
-            place.inspect(|place| self.places.found(lock, &entry.id, place.clone()))
+            let place = token(&stat).map(|token| EntryNode { node, token });
+            place.inspect(|place| self.own_entries.found(lock, &entry.id, place.clone()))
         });
         let queue = async {
-            let guess = entry.kind == EntryKind::Exclusive && self.places.is_crowded(lock);
+            let guess = entry.kind == EntryKind::Exclusive && self.own_entries.is_contended(lock);
             if guess { Ok(None) } else { self.queue(lock).await.map(Some) }
         };
         let both = try_join(created.map_err(Either::Left), queue.map_err(Either::Right));
@@ -69,36 +69,36 @@ impl ZooKeeperSession {
         let missing = source == ClientError::NoNode;
         let failure = connection.error("create an entry in", &directory, source);
         if failure.effect() == Effect::None {
-            self.places.forget(lock, &entry.id);
+            self.own_entries.forget(lock, &entry.id);
         }
         if missing { Ok(None) } else { Err(failure) }
     }
 
     /// Where a new entry stands in this queue.
-    fn arrive(&self, lock: &LockKey, entry: &Entry, place: &Place, queue: &Listing) -> Standing {
+    fn arrive(&self, lock: &LockKey, entry: &Entry, place: &EntryNode, queue: &Listing) -> Standing {
         let standing = self.standing(lock, &entry.id, place, queue);
         if entry.kind == EntryKind::Exclusive {
-            let alone = self.places.outlook(lock, &entry.id) != Outlook::Open;
-            self.places.crowd(lock, matches!(standing, Standing::Waits { .. }) && !alone);
+            let alone = self.own_entries.outlook(lock, &entry.id) != Outlook::Open;
+            self.own_entries.contend(lock, matches!(standing, Standing::Waits { .. }) && !alone);
         }
         standing
     }
 
     /// Where a new exclusive entry stands, which is likely to have another one directly ahead: that has a name that is
     /// known, and the queue, however long it is, need not be read.
-    async fn line_up(&self, lock: &LockKey, id: &EntryId, place: &Place) -> Result<Standing> {
+    async fn line_up(&self, lock: &LockKey, id: &EntryId, place: &EntryNode) -> Result<Standing> {
         if let Some(next) = exclusive_before(lock.family, &place.node) {
             let mut watch = self.watches.watch(&self.link, self.path(lock, &next));
             match watch.is_set().await? {
                 None => {
-                    self.places.keep(lock, id, Some(watch));
+                    self.own_entries.keep(lock, id, Some(watch));
                     return Ok(Standing::Waits { wake: vec![next], seen: Revision::default() });
                 }
-                Some(Seen::Stray(czxid)) => self.places.stray(lock, next, czxid),
+                Some(Seen::Stray(czxid)) => self.own_entries.foreign_node(lock, next, czxid),
                 Some(Seen::Gone(_) | Seen::Changed) => {}
             }
         }
-        self.places.crowd(lock, false);
+        self.own_entries.contend(lock, false);
         let queue = self.queue(lock).await?;
         Ok(self.standing(lock, id, place, &queue))
     }
@@ -132,11 +132,11 @@ impl ZooKeeperSession {
     /// earlier connection was executed before a majority confirmed this one, or never: when a session comes back, a
     /// server closes the connection that it had with it, and the leader refuses what other servers still pass on for
     /// it (SessionMoved). And the server to which we are connected knew all that had been executed by then.
-    pub(crate) async fn find(&self, lock: &LockKey, id: &EntryId) -> Result<Option<Place>> {
-        let found = self.places.search(lock, self.search(lock)).await?;
+    pub(crate) async fn find(&self, lock: &LockKey, id: &EntryId) -> Result<Option<EntryNode>> {
+        let found = self.own_entries.search(lock, self.search(lock)).await?;
         let place = found.get(id).cloned();
         if let Some(place) = &place {
-            self.places.found(lock, id, place.clone());
+            self.own_entries.found(lock, id, place.clone());
         }
         Ok(place)
     }
@@ -144,7 +144,7 @@ impl ZooKeeperSession {
     /// Reads which of the entries are ours, but for those that are known.
     fn search(&self, lock: &LockKey) -> impl Future<Output = Result<Found>> + use<> {
         let (link, directory, family) = (self.link.clone(), lock_path(&self.root, lock), lock.family);
-        let known = self.places.own(lock);
+        let known = self.own_entries.own(lock);
         async move {
             let connection = link.connection().await?;
             let (children, since) = children(&connection, &directory).await?;
@@ -163,14 +163,14 @@ impl ZooKeeperSession {
     ///
     /// Names are used again when the directory has been removed and made anew. So whoever is not known to have been there a
     /// moment ago looks first: who waits, and who may have removed the entry before.
-    pub(crate) async fn to_remove(&self, lock: &LockKey, id: &EntryId) -> Result<Option<Place>> {
-        match self.places.known(lock, id) {
+    pub(crate) async fn to_remove(&self, lock: &LockKey, id: &EntryId) -> Result<Option<EntryNode>> {
+        match self.own_entries.known(lock, id) {
             Known::Nothing => Ok(None),
             Known::Tried => self.find(lock, id).await,
             Known::At(place) => {
-                let again = self.places.leaving(lock, id);
-                let present = self.places.is_present(lock, id);
-                let sure = !again && (present || self.places.outlook(lock, id) == Outlook::Holds);
+                let again = self.own_entries.leaving(lock, id);
+                let present = self.own_entries.is_present(lock, id);
+                let sure = !again && (present || self.own_entries.outlook(lock, id) == Outlook::Holds);
                 Ok((sure || self.is_there(lock, &place).await?).then_some(place))
             }
         }
@@ -182,12 +182,12 @@ async fn own_entry(
     connection: &Connection,
     directory: &str,
     node: EntryId,
-) -> Result<Option<(EntryId, Place)>> {
+) -> Result<Option<(EntryId, EntryNode)>> {
     let path = format!("{directory}/{node}");
     match connection.client().get_data(&path).await {
         Ok((data, stat)) if stat.ephemeral_owner == connection.client().session_id().0 => {
             let token = token(&stat)?;
-            Ok(read_data(&data).0.map(|id| (id, Place { node, token })))
+            Ok(read_data(&data).0.map(|id| (id, EntryNode { node, token })))
         }
         // What we may not read is not ours.
         Ok(_) | Err(ClientError::NoNode | ClientError::NoAuth) => Ok(None),

@@ -14,17 +14,17 @@ use crate::seen::Seen;
 /// The entries that this session may have in queues, from before the first request to make them until the
 /// first request to remove them has been answered.
 #[derive(Debug, Default)]
-pub(crate) struct Entries {
+pub(crate) struct OwnEntries {
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    entries: HashMap<EntryId, Own>,
+    entries: HashMap<EntryId, OwnEntry>,
 }
 
 #[derive(Debug)]
-struct Own {
+struct OwnEntry {
     lock: LockKey,
     kind: EntryKind,
     written: Arc<Written>,
@@ -78,7 +78,7 @@ pub(crate) type Renewal = (LockKey, Vec<(EntryId, u64)>);
 /// What one script renews.
 pub(crate) type Round = Vec<Renewal>;
 
-impl Entries {
+impl OwnEntries {
     /// How many entries one script renews.
     const AT_ONCE: usize = 50;
 
@@ -90,7 +90,7 @@ impl Entries {
     /// A request to make the entry is about to be sent. How many rounds of renewals it has missed.
     pub(crate) fn asking(&self, lock: &LockKey, entry: &Entry, written: &Arc<Written>) -> u32 {
         let mut state = self.lock();
-        let own = state.entries.entry(entry.id.clone()).or_insert_with(|| Own {
+        let own = state.entries.entry(entry.id.clone()).or_insert_with(|| OwnEntry {
             lock: lock.clone(),
             kind: entry.kind,
             written: written.clone(),
@@ -158,7 +158,7 @@ impl Entries {
     }
 
     /// A message came for this entry: it wakes whoever sleeps for it, or will. The last one counts.
-    pub(crate) fn hear(&self, id: &EntryId, told: Option<Seen>) {
+    pub(crate) fn receive(&self, id: &EntryId, told: Option<Seen>) {
         if let Some(own) = self.lock().entries.get_mut(id) {
             own.told = told;
             own.woken.notify_one();
@@ -268,11 +268,11 @@ mod tests {
 
     use super::*;
 
-    fn asked(entries: &Entries) -> (LockKey, Entry, u32) {
+    fn asked(entries: &OwnEntries) -> (LockKey, Entry, u32) {
         asked_of(entries, "l")
     }
 
-    fn asked_of(entries: &Entries, name: &str) -> (LockKey, Entry, u32) {
+    fn asked_of(entries: &OwnEntries, name: &str) -> (LockKey, Entry, u32) {
         let lock = LockKey { family: Family::Lock, name: LockName::new(name).unwrap() };
         let entry = Entry { id: EntryId::random(), kind: EntryKind::Exclusive, label: "".into() };
         let missed = entries.asking(&lock, &entry, &Arc::default());
@@ -282,7 +282,7 @@ mod tests {
     /// The server may have counted the life of the entry from before the round that went on without it.
     #[test]
     fn an_answer_from_before_a_missed_renewal_does_not_count() {
-        let entries = Entries::default();
+        let entries = OwnEntries::default();
         let (lock, entry, missed) = asked(&entries);
         let unmade = [(entry.id.clone(), 0)];
         assert!(entries.go_on_without(&unmade));
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn nobody_sleeps_twice_on_one_look() {
-        let entries = Entries::default();
+        let entries = OwnEntries::default();
         let (_, entry, _) = asked(&entries);
         for _ in 0..2 {
             entries.saw(&entry.id, None);
@@ -306,17 +306,17 @@ mod tests {
     /// Also what was told before the answer to the request that made the entry.
     #[test]
     fn what_was_told_is_believed_of_an_entry_that_is_there() {
-        let told = |then: fn(&Entries, &EntryId)| {
-            let entries = Entries::default();
+        let told = |then: fn(&OwnEntries, &EntryId)| {
+            let entries = OwnEntries::default();
             let (_, Entry { id, .. }, missed) = asked(&entries);
-            entries.hear(&id, Seen::told("id:7:0").1);
+            entries.receive(&id, Seen::in_message("id:7:0").1);
             assert!(entries.made(&id, 7, missed));
             then(&entries, &id);
             entries.told(&id)
         };
         assert_eq!(told(|_, _| {}), Some(Standing::Holds));
         assert_eq!(told(|entries, id| drop(entries.told(id))), None, "it is told once");
-        assert_eq!(told(|entries, id| entries.hear(id, None)), None);
+        assert_eq!(told(|entries, id| entries.receive(id, None)), None);
         assert_eq!(told(|entries, _| entries.wake_all()), None);
         assert_eq!(told(|entries, id| entries.absent(std::slice::from_ref(id))), None);
         assert_eq!(told(|entries, id| entries.refuse(&[(id.clone(), 7)])), None);
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_round_is_of_one_group_and_not_too_large() {
-        let entries = Entries::default();
+        let entries = OwnEntries::default();
         for number in 0..400 {
             // The first lock has a hundred, the others two each.
             let lock = if number < 100 { 0 } else { number / 2 };
@@ -334,10 +334,10 @@ mod tests {
         let rounds = entries.to_renew(group);
         assert_eq!(rounds.iter().map(count).sum::<usize>(), 400);
         for round in &rounds {
-            assert!(count(round) <= Entries::AT_ONCE);
+            assert!(count(round) <= OwnEntries::AT_ONCE);
             assert!(round.iter().all(|(lock, _)| group(lock) == group(&round[0].0)));
         }
         // None could be put into another one.
-        assert!(rounds.len() <= 400 / Entries::AT_ONCE + 2, "{} rounds", rounds.len());
+        assert!(rounds.len() <= 400 / OwnEntries::AT_ONCE + 2, "{} rounds", rounds.len());
     }
 }

@@ -1,11 +1,10 @@
-//! What goes on in the background of a session: renewals, and messages.
+//! The messages that wake waiters: a subscription to the channel of the session.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::select_ok;
-use lockcore::session::keep_alive;
 use lockcore::{Effect, Result};
 use redis::aio::PubSub;
 use redis::cmd;
@@ -13,30 +12,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::connection::Connection;
 use crate::error::error;
-use crate::keep_alive::Renewals;
+use crate::queue::Shared;
 use crate::seen::Seen;
 use crate::servers::Servers;
-use crate::session::Shared;
 
-/// Renews the session and hears messages for it, until it is lost.
-pub(crate) fn start(shared: Arc<Shared>, subscription: Subscription, pubsub: PubSub) {
-    tokio::spawn(async move {
-        // It was begun just now.
-        let interval = shared.lease.renewal_interval().unwrap_or_default();
-        let renewed = async {
-            sleep(interval).await;
-            keep_alive(&shared.lease, &mut Renewals(&shared)).await
-        };
-        // Whatever comes first ends all three: nothing renews a lost session.
-        tokio::select! {
-            _ = shared.lease.lost() => {}
-            _ = renewed => {}
-            () = listen(&shared, &subscription, pubsub) => {}
-        }
-    });
-}
-
-/// How to hear of the session's turns.
+/// How to subscribe to the channel of a session.
 pub(crate) struct Subscription {
     pub(crate) servers: Arc<Servers>,
     pub(crate) channel: String,
@@ -44,7 +24,7 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    /// Subscribes anew, where what is said over this connection is heard. The client library neither limits the time of this nor
+    /// Subscribes anew, and makes sure that what is published over this connection arrives. The client library neither limits the time of this nor
     /// repeats it.
     pub(crate) async fn start(&self, connection: &Connection) -> Result<PubSub> {
         match timeout(self.patience, self.subscribe(connection)).await {
@@ -54,7 +34,7 @@ impl Subscription {
     }
 
     async fn subscribe(&self, connection: &Connection) -> Result<PubSub> {
-        let failed = |source| error(source, &self.servers.told(SUBSCRIPTION)).with_effect(Effect::None);
+        let failed = |source| error(source, &self.servers.context(SUBSCRIPTION)).with_effect(Effect::None);
         let members = match self.servers.are_cluster() {
             true => connection.ask_any(SUBSCRIPTION, cmd("CLUSTER").arg("NODES").clone()).await?,
             false => String::new(),
@@ -64,9 +44,9 @@ impl Subscription {
             Box::pin(async move {
                 let mut pubsub = candidate.get_async_pubsub().await.map_err(failed)?;
                 pubsub.subscribe(&self.channel).await.map_err(failed)?;
-                self.say_something(connection).await?;
-                let heard = pubsub.on_message().next().await;
-                heard
+                self.ping(connection).await?;
+                let arrived = pubsub.on_message().next().await;
+                arrived
                     .map(|_| pubsub)
                     .ok_or_else(|| self.servers.silent(SUBSCRIPTION).with_effect(Effect::None))
             })
@@ -74,9 +54,9 @@ impl Subscription {
         select_ok(attempts).await.map(|(pubsub, _)| pubsub)
     }
 
-    /// Whoever listens hears it, and knows that it would hear more. A connection that answers is not enough: it may be one to a
+    /// Publishes an empty message: a subscription on which it arrives works. A connection that answers is not enough: it may be one to a
     /// node that has left its cluster.
-    async fn say_something(&self, connection: &Connection) -> Result<()> {
+    async fn ping(&self, connection: &Connection) -> Result<()> {
         let mut publish = cmd("PUBLISH");
         publish.arg(&self.channel).arg("");
         connection.ask_any::<u64>(SUBSCRIPTION, publish).await.map(drop)
@@ -85,11 +65,12 @@ impl Subscription {
 
 const SUBSCRIPTION: &str = "subscription";
 
-async fn listen(shared: &Shared, subscription: &Subscription, mut pubsub: PubSub) {
+/// Receives messages, over one subscription after the other.
+pub(crate) async fn listen(shared: &Shared, subscription: &Subscription, mut pubsub: PubSub) {
     loop {
-        // What was said meanwhile was not heard.
+        // What was published meanwhile did not arrive.
         shared.entries.wake_all();
-        hear(shared, subscription, pubsub).await;
+        receive(shared, subscription, pubsub).await;
         pubsub = loop {
             match subscription.start(&shared.connection).await {
                 Ok(pubsub) => break pubsub,
@@ -103,7 +84,7 @@ async fn listen(shared: &Shared, subscription: &Subscription, mut pubsub: PubSub
 }
 
 /// Hears until the connection is dead. A dead one may be as silent as one on which nothing is said, so we say something.
-async fn hear(shared: &Shared, subscription: &Subscription, mut pubsub: PubSub) {
+async fn receive(shared: &Shared, subscription: &Subscription, mut pubsub: PubSub) {
     let mut messages = pubsub.on_message();
     let mut asked = false;
     loop {
@@ -111,14 +92,14 @@ async fn hear(shared: &Shared, subscription: &Subscription, mut pubsub: PubSub) 
             Ok(Some(message)) => {
                 asked = false;
                 let text: String = message.get_payload().unwrap_or_default();
-                for (id, told) in text.split_whitespace().map(Seen::told) {
-                    shared.entries.hear(&id, told);
+                for (id, told) in text.split_whitespace().map(Seen::in_message) {
+                    shared.entries.receive(&id, told);
                 }
             }
             Ok(None) => return,
             Err(_) if asked => return,
-            // If it cannot be said, there is nothing to be heard.
-            Err(_) => asked = subscription.say_something(&shared.connection).await.is_ok(),
+            // What cannot be published cannot arrive.
+            Err(_) => asked = subscription.ping(&shared.connection).await.is_ok(),
         }
     }
 }

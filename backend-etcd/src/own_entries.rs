@@ -12,7 +12,7 @@ use crate::message::Message;
 
 /// What is known of one entry.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct OwnEntry {
     pub(crate) slot: Slot,
     /// What the key of the entry holds.
     pub(crate) value: String,
@@ -27,12 +27,12 @@ pub(crate) struct Place {
     /// Notified when there is news of it.
     pub(crate) news: Arc<Notify>,
     /// The requests to create it that may still be executed.
-    pub(crate) unheard: Vec<u64>,
+    pub(crate) unanswered: Vec<u64>,
 }
 
 /// The own entries of a session, their slots, and the numbers of the requests that created them.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct OwnEntries {
     session: u64,
     state: Mutex<State>,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Places {
 #[derive(Debug, Default)]
 struct State {
     requests: u64,
-    own: HashMap<EntryId, Place>,
+    own: HashMap<EntryId, OwnEntry>,
     /// Those of the entries whose revision is known.
     created: HashMap<i64, EntryId>,
     /// What messages said of entries whose revision may not be known yet.
@@ -96,7 +96,7 @@ impl State {
     }
 }
 
-impl Places {
+impl OwnEntries {
     pub(crate) fn new(session: u64) -> Self {
         Self { session, state: Mutex::default() }
     }
@@ -112,7 +112,7 @@ impl Places {
     }
 
     /// A request to create the entry is about to be sent: its number, and what is known of the entry.
-    pub(crate) fn trying(&self, lock: &LockKey, entry: &Entry) -> (u64, Place) {
+    pub(crate) fn trying(&self, lock: &LockKey, entry: &Entry) -> (u64, OwnEntry) {
         let mut state = self.lock();
         state.requests += 1;
         let request = state.requests;
@@ -120,7 +120,7 @@ impl Places {
             Some(place) => place,
             None => {
                 let slot = state.free_slot(self.session, lock, entry.kind);
-                Place {
+                OwnEntry {
                     slot,
                     value: value(entry),
                     created: None,
@@ -128,32 +128,32 @@ impl Places {
                     ahead: 0,
                     admitted: None,
                     news: Arc::default(),
-                    unheard: Vec::new(),
+                    unanswered: Vec::new(),
                 }
             }
         };
         let place = state.own.entry(entry.id.clone()).or_insert(place);
-        place.unheard.push(request);
+        place.unanswered.push(request);
         (request, place.clone())
     }
 
     /// The request was answered: it is not executed later.
-    pub(crate) fn heard(&self, id: &EntryId, request: u64) {
-        self.change(id, |place| place.unheard.retain(|other| *other != request));
+    pub(crate) fn answered(&self, id: &EntryId, request: u64) {
+        self.change(id, |place| place.unanswered.retain(|other| *other != request));
     }
 
     /// The entry was created at this revision, by a request after which no earlier one is executed any more.
     pub(crate) fn appended(&self, id: &EntryId, created: i64) {
         self.lock().created(id, created);
-        self.change(id, |place| place.unheard.clear());
+        self.change(id, |place| place.unanswered.clear());
     }
 
     /// The entry was found, created at this revision by one of the requests that were not answered.
     pub(crate) fn found(&self, id: &EntryId, created: i64) {
         self.lock().created(id, created);
         self.change(id, |place| {
-            if place.unheard.len() == 1 {
-                place.unheard.clear();
+            if place.unanswered.len() == 1 {
+                place.unanswered.clear();
             }
         });
     }
@@ -178,7 +178,7 @@ impl Places {
     }
 
     /// A message has come.
-    pub(crate) fn told(&self, Message { holders, behind }: Message) {
+    pub(crate) fn received(&self, Message { holders, behind }: Message) {
         let mut state = self.lock();
         for created in holders {
             state.admitted(created, behind.clone());
@@ -193,18 +193,18 @@ impl Places {
         about.for_each(|place| place.news.notify_one());
     }
 
-    fn change(&self, id: &EntryId, change: impl FnOnce(&mut Place)) {
+    fn change(&self, id: &EntryId, change: impl FnOnce(&mut OwnEntry)) {
         self.lock().own.get_mut(id).map(change);
     }
 
-    pub(crate) fn get(&self, id: &EntryId) -> Option<Place> {
+    pub(crate) fn get(&self, id: &EntryId) -> Option<OwnEntry> {
         self.lock().own.get(id).cloned()
     }
 
     /// The entry is gone for good: its slot is free for another.
     pub(crate) fn forget(&self, lock: &LockKey, id: &EntryId) {
         let mut state = self.lock();
-        let Some(Place { slot, created, .. }) = state.own.remove(id) else { return };
+        let Some(OwnEntry { slot, created, .. }) = state.own.remove(id) else { return };
         created.map(|created| state.created.remove(&created));
         state.drop_early();
         let key = (lock.clone(), slot.kind);
@@ -233,80 +233,80 @@ mod tests {
 
     #[test]
     fn a_slot_is_used_by_one_entry_at_a_time_and_then_again() {
-        let (places, lock) = (Places::new(5), lock());
+        let (own_entries, lock) = (OwnEntries::new(5), lock());
         let entries = [EntryKind::Exclusive, EntryKind::Exclusive, EntryKind::Shared].map(entry);
-        let slots = || entries.each_ref().map(|entry| places.trying(&lock, entry).1.slot.to_string());
+        let slots = || entries.each_ref().map(|entry| own_entries.trying(&lock, entry).1.slot.to_string());
         assert_eq!(slots(), ["ex-5-0", "ex-5-1", "sh-5-0"]);
         assert_eq!(slots(), ["ex-5-0", "ex-5-1", "sh-5-0"]);
-        places.forget(&lock, &entries[0].id);
-        places.forget(&lock, &entries[0].id);
-        assert_eq!(places.trying(&lock, &entry(EntryKind::Exclusive)).1.slot.to_string(), "ex-5-0");
-        assert_eq!(places.trying(&lock, &entry(EntryKind::Exclusive)).1.slot.to_string(), "ex-5-2");
+        own_entries.forget(&lock, &entries[0].id);
+        own_entries.forget(&lock, &entries[0].id);
+        assert_eq!(own_entries.trying(&lock, &entry(EntryKind::Exclusive)).1.slot.to_string(), "ex-5-0");
+        assert_eq!(own_entries.trying(&lock, &entry(EntryKind::Exclusive)).1.slot.to_string(), "ex-5-2");
     }
 
     #[test]
     fn a_slot_with_somebody_else_in_it_is_not_used_again() {
-        let (places, lock, [ours, next]) =
-            (Places::new(5), lock(), [(); 2].map(|()| entry(EntryKind::Exclusive)));
-        places.trying(&lock, &ours);
-        places.elsewhere(&lock, &ours.id, ours.kind);
-        assert_eq!(places.get(&ours.id).unwrap().slot.number, 1);
-        places.forget(&lock, &ours.id);
-        assert_eq!(places.trying(&lock, &next).1.slot.number, 1);
+        let (own_entries, lock, [ours, next]) =
+            (OwnEntries::new(5), lock(), [(); 2].map(|()| entry(EntryKind::Exclusive)));
+        own_entries.trying(&lock, &ours);
+        own_entries.elsewhere(&lock, &ours.id, ours.kind);
+        assert_eq!(own_entries.get(&ours.id).unwrap().slot.number, 1);
+        own_entries.forget(&lock, &ours.id);
+        assert_eq!(own_entries.trying(&lock, &next).1.slot.number, 1);
     }
 
     #[test]
     fn nothing_is_left_of_an_entry_that_is_gone() {
-        let (places, lock, entry) = (Places::new(5), lock(), entry(EntryKind::Exclusive));
-        places.trying(&lock, &entry);
-        places.forget(&lock, &entry.id);
-        let state = places.lock();
+        let (own_entries, lock, entry) = (OwnEntries::new(5), lock(), entry(EntryKind::Exclusive));
+        own_entries.trying(&lock, &entry);
+        own_entries.forget(&lock, &entry.id);
+        let state = own_entries.lock();
         assert!(state.own.is_empty() && state.slots.is_empty());
     }
 
     #[test]
     fn a_message_finds_the_entry_whose_revision_is_not_known_yet_and_no_other() {
-        let (places, lock) = (Places::new(5), lock());
+        let (own_entries, lock) = (OwnEntries::new(5), lock());
         let [first, second] = [(); 2].map(|()| entry(EntryKind::Exclusive));
         let next = Position { slot: Slot { session: 6, number: 0, kind: EntryKind::Exclusive }, created: 30 };
-        let told = |holder| places.told(Message { holders: vec![holder], behind: vec![next] });
-        let admitted = |entry: &Entry| places.get(&entry.id).unwrap().admitted;
+        let told = |holder| own_entries.received(Message { holders: vec![holder], behind: vec![next] });
+        let admitted = |entry: &Entry| own_entries.get(&entry.id).unwrap().admitted;
         told(10);
-        places.trying(&lock, &first);
-        places.appended(&first.id, 10);
+        own_entries.trying(&lock, &first);
+        own_entries.appended(&first.id, 10);
         assert_eq!(admitted(&first), None, "it was told before it was sent");
-        places.trying(&lock, &second);
+        own_entries.trying(&lock, &second);
         told(20);
         told(21);
         assert_eq!(admitted(&second), None);
-        places.appended(&second.id, 20);
+        own_entries.appended(&second.id, 20);
         assert_eq!((admitted(&first), admitted(&second)), (None, Some(vec![next])));
         told(10);
         assert_eq!(admitted(&first), Some(vec![next]));
         for entry in [&first, &second] {
-            places.forget(&lock, &entry.id);
+            own_entries.forget(&lock, &entry.id);
         }
         told(10);
-        let state = places.lock();
+        let state = own_entries.lock();
         assert!(state.created.is_empty() && state.early.is_empty());
     }
 
     #[test]
     fn what_may_still_be_executed() {
-        let (places, lock, entry) = (Places::new(5), lock(), entry(EntryKind::Exclusive));
-        let unheard = || places.get(&entry.id).unwrap().unheard;
-        let [first, second, third] = [(); 3].map(|()| places.trying(&lock, &entry).0);
+        let (own_entries, lock, entry) = (OwnEntries::new(5), lock(), entry(EntryKind::Exclusive));
+        let unanswered = || own_entries.get(&entry.id).unwrap().unanswered;
+        let [first, second, third] = [(); 3].map(|()| own_entries.trying(&lock, &entry).0);
         assert!(first < second && second < third);
-        places.heard(&entry.id, third);
-        assert_eq!(unheard(), [first, second]);
+        own_entries.answered(&entry.id, third);
+        assert_eq!(unanswered(), [first, second]);
         // One of the two created it, the other may still come.
-        places.found(&entry.id, 9);
-        assert_eq!(unheard(), [first, second]);
-        places.heard(&entry.id, second);
-        places.found(&entry.id, 9);
-        assert_eq!(unheard(), []);
-        places.trying(&lock, &entry);
-        places.appended(&entry.id, 10);
-        assert_eq!(unheard(), []);
+        own_entries.found(&entry.id, 9);
+        assert_eq!(unanswered(), [first, second]);
+        own_entries.answered(&entry.id, second);
+        own_entries.found(&entry.id, 9);
+        assert_eq!(unanswered(), []);
+        own_entries.trying(&lock, &entry);
+        own_entries.appended(&entry.id, 10);
+        assert_eq!(unanswered(), []);
     }
 }
