@@ -26,10 +26,10 @@ pub(super) struct QueueHold {
 }
 
 impl QueueHold {
-    pub(super) fn new(Grant { ticket, token }: Grant) -> Self {
+    pub(super) fn new(Grant { ticket, entry, token }: Grant) -> Self {
         let loss_signal = LossSignal::new(ticket.open.lease().clone());
-        let Ticket { open, lock, id, .. } = &ticket;
-        let key = Some(open.unwatched().add(lock.clone(), id.clone(), loss_signal.clone()));
+        let Ticket { open, lock, .. } = &ticket;
+        let key = Some(open.unwatched().add(lock.clone(), entry, loss_signal.clone()));
         Self { ticket, token, loss_signal, key }
     }
 

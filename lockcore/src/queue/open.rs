@@ -11,6 +11,7 @@ use crate::entry::{EntryId, LockKey};
 use crate::error::{Error, Result};
 use crate::queue::held::{Unwatched, watch_held};
 use crate::queue::janitor::{Removal, tend};
+use crate::queue::reentry::LongHolds;
 use crate::queue::standing::Standing;
 use crate::session::Lease;
 
@@ -20,6 +21,7 @@ pub(super) struct OpenSession {
     session: Arc<dyn QueueSession>,
     removals: UnboundedSender<Removal>,
     unwatched: Arc<Unwatched>,
+    long_holds: Arc<LongHolds>,
 }
 
 impl OpenSession {
@@ -27,9 +29,10 @@ impl OpenSession {
     pub(super) fn new(session: Arc<dyn QueueSession>) -> Self {
         let (removals, requests) = unbounded_channel();
         let unwatched = Arc::<Unwatched>::default();
-        let watcher = watch_held(session.clone(), unwatched.clone());
+        let long_holds = Arc::<LongHolds>::default();
+        let watcher = watch_held(session.clone(), unwatched.clone(), long_holds.clone());
         tokio::spawn(tend(session.clone(), requests, watcher));
-        Self { session, removals, unwatched }
+        Self { session, removals, unwatched, long_holds }
     }
 
     pub(super) fn session(&self) -> &dyn QueueSession {
@@ -43,6 +46,11 @@ impl OpenSession {
     /// What is held, until it is watched.
     pub(super) fn unwatched(&self) -> &Unwatched {
         &self.unwatched
+    }
+
+    /// What is held exclusively, and not only for a moment.
+    pub(super) fn long_holds(&self) -> &LongHolds {
+        &self.long_holds
     }
 
     /// The server's answer, or the loss of the session, whichever comes first.
