@@ -1,6 +1,6 @@
 //! Guards: what is held, for how long it is sure to be held, and how it is given back.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -34,6 +34,8 @@ pub trait Hold: Debug + Send + Sync + 'static {
     fn fencing_token(&self) -> FencingToken;
     /// Tells whether it is lost.
     fn loss_signal(&self) -> &LossSignal;
+    /// What errors call the place where it is held, without credentials.
+    fn place(&self) -> Arc<str>;
     /// Asks the server whether it still holds.
     async fn verify(&self) -> Result<()>;
     /// An open file that keeps it held, where there is such.
@@ -44,7 +46,7 @@ pub trait Hold: Debug + Send + Sync + 'static {
     async fn release(self: Box<Self>) -> Result<Released>;
 }
 
-/// How a hold ended.
+/// How a hold ended: with a gap or without, there is no third way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a lock that was lost did not protect what was done under it"]
 pub enum Released {
@@ -52,6 +54,15 @@ pub enum Released {
     Held,
     /// It had been lost before.
     Lost(Loss),
+}
+
+impl fmt::Display for Released {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Released::Held => f.write_str("held until it was given back"),
+            Released::Lost(loss) => write!(f, "lost: {loss}"),
+        }
+    }
 }
 
 /// Tells whether a hold is lost. Clones may outlive the guard; a release is not a loss.
@@ -204,7 +215,7 @@ impl LockGuard {
     ///
     /// Safe to drop.
     pub async fn verify(&self) -> Result<()> {
-        self.hold.verify().await
+        self.hold.verify().await.map_err(|error| self.doing("verify", error))
     }
 
     /// An open file for processes that this one starts: the lock stays held as long as any of them has it open, even if
@@ -216,7 +227,7 @@ impl LockGuard {
     ///
     /// What the system says when this process may not have more open files.
     pub fn descriptor(&self) -> Result<Option<OwnedFd>> {
-        self.hold.descriptor()
+        self.hold.descriptor().map_err(|error| self.doing("take a descriptor of", error))
     }
 
     /// Runs a future as long as the lock is held: it is dropped when the lock is lost.
@@ -232,11 +243,15 @@ impl LockGuard {
     pub async fn protect<F: Future>(&self, future: F) -> Result<F::Output> {
         let (loss, output) = tokio::select! {
             biased;
-            loss = self.lost() => return Err(Error::lost(loss)),
+            loss = self.lost() => return Err(self.doing("work under", Error::lost(loss))),
             // Its last step may have taken until after the loss.
             output = future => (self.hold.loss_signal().loss(), output),
         };
-        loss.map_or(Ok(output), |loss| Err(Error::lost(loss)))
+        loss.map_or(Ok(output), |loss| Err(self.doing("work under", Error::lost(loss))))
+    }
+
+    fn doing(&self, what: &str, error: Error) -> Error {
+        told(what, self.name(), &self.hold.place(), error)
     }
 
     /// Gives the lock back, and says whether it was held without a gap until then. Never touches anybody else's
@@ -254,4 +269,17 @@ impl LockGuard {
     pub async fn release(self) -> Result<Released> {
         self.hold.release().await
     }
+
+    /// Gives the lock back, or says that it had been lost.
+    pub(crate) async fn release_held(self) -> Result<()> {
+        let (name, place) = (self.name().clone(), self.hold.place());
+        match self.release().await? {
+            Released::Held => Ok(()),
+            Released::Lost(loss) => Err(told("work under", &name, &place, Error::lost(loss))),
+        }
+    }
+}
+
+fn told(what: &str, name: &LockName, place: &str, error: Error) -> Error {
+    error.with_context(format_args!("{what} lock {name:?} ({place})"))
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::backend::EntryDetails;
 use crate::error::Result;
-use crate::guard::{HeldLock, LockGuard, Released};
+use crate::guard::{HeldLock, LockGuard};
 use crate::name::LockName;
 use crate::queue::rule::{UNBOUNDED, holders};
 use crate::queue::standing::known_limit;
@@ -203,7 +203,9 @@ pub trait DistributedLockExt: DistributedLock {
     fn acquire(&self) -> impl Future<Output = Result<LockGuard>> + Send {
         async {
             self.acquire_with(&AcquireOptions::new()).await?.ok_or_else(|| {
-                Error::new(crate::ErrorKind::Backend, "a wait without limit ended without the lock")
+                let message =
+                    "a wait without limit ended without the lock: a defect of the lock, please report it";
+                Error::new(crate::ErrorKind::Backend, message)
             })
         }
     }
@@ -255,10 +257,8 @@ pub trait DistributedLockExt: DistributedLock {
         async move {
             let guard = self.acquire().await?;
             let output = guard.protect(f(guard.held())).await?;
-            match guard.release().await? {
-                Released::Held => Ok(output),
-                Released::Lost(loss) => Err(Error::lost(loss)),
-            }
+            guard.release_held().await?;
+            Ok(output)
         }
     }
 }

@@ -71,7 +71,8 @@ impl Registry {
     pub async fn connect_url(&self, url: LockUrl) -> Result<Arc<dyn LockService>> {
         let (url, requirements) = url.take_option("require");
         let requirements = parse_requirements(requirements.as_deref().unwrap_or_default())?;
-        let service = self.factory(&url)?.connect(&url).await?;
+        let connected = self.factory(&url)?.connect(&url).await;
+        let service = connected.map_err(|error| error.with_context(format_args!("connect to {url}")))?;
         let capabilities = service.capabilities();
         let unmet = requirements.iter().find(|requirement| capabilities.meets(requirement) == Some(false));
         let Some(unmet) = unmet else { return Ok(service) };

@@ -1,6 +1,6 @@
 //! The service: where an application gets its locks.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,10 @@ use crate::session::SessionState;
 
 /// A connection to where locks live. It keeps one session; when that is lost, the next acquisition opens a new
 /// one, and guards of the old one stay lost.
+///
+/// Displayed, it says where its locks live, such as `etcd at etcd1:2379,etcd2:2379`, without credentials.
 #[async_trait]
-pub trait LockService: Debug + Send + Sync + 'static {
+pub trait LockService: Debug + Display + Send + Sync + 'static {
     /// The exclusive lock of this name.
     ///
     /// # Errors

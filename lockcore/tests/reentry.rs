@@ -13,7 +13,8 @@ use tokio::time::{sleep, timeout};
 const SECOND: Duration = Duration::from_secs(1);
 
 async fn labelled(lock: &dyn DistributedLock, label: &str) -> LockGuard {
-    lock.acquire_with(&AcquireOptions::new().with_label(label)).await.unwrap().unwrap()
+    let options = AcquireOptions::new().with_label(label);
+    lock.acquire_with(&options).await.expect("the server answers").expect("it waits")
 }
 
 /// A task that waits for the lock, and then holds it for this long.

@@ -179,7 +179,10 @@ impl Run<'_> {
     fn grant(self) -> Result<Grant> {
         match self.place {
             Some(Place { ticket, entry, token: Some(token) }) => Ok(Grant { ticket, entry, token }),
-            _ => Err(Error::new(ErrorKind::Backend, "the entry holds but never had a token")),
+            _ => Err(Error::new(
+                ErrorKind::Backend,
+                "the entry holds but never had a token: a defect of the driver, please report it",
+            )),
         }
     }
 
@@ -190,9 +193,7 @@ impl Run<'_> {
             End::NotHeard => self.not_heard(removed),
             End::SessionLost(loss) => Err(Error::lost(loss)),
             End::EntryRemoved => Err(Error::lost(Loss::Removed)),
-            End::LimitMismatch { theirs } => {
-                Err(mismatch(self.request.lock, self.request.kind.limit(), theirs))
-            }
+            End::LimitMismatch { theirs } => Err(mismatch(self.request.kind.limit(), theirs)),
             End::Failed => Err(self.error.unwrap_or(Error::lost(Loss::Expired))),
         }
     }
@@ -215,8 +216,9 @@ impl Run<'_> {
             (Some(_), _) => Ok(None),
             (None, last) => {
                 let limit = self.request.patience.limit.map_or(Duration::MAX, |(limit, _)| limit);
-                let (server, name) = (self.sessions.place(), &self.request.lock.name);
-                let message = format!("{server} did not answer within {limit:.1?} about {name:?}");
+                let message = format!(
+                    "no answer within {limit:.1?}: see whether the server runs and can be reached, or wait longer"
+                );
                 let effect = self.place.map_or(Effect::None, |_| Effect::Unknown);
                 let unreachable = Error::new(ErrorKind::Unreachable, message).with_effect(effect);
                 Err(match last {
@@ -265,7 +267,9 @@ async fn ask(
     }
 }
 
-fn mismatch(lock: &LockKey, ours: u32, theirs: u32) -> Error {
-    let message = format!("semaphore {:?} is in use with {theirs} permits, not {ours}", lock.name);
+fn mismatch(ours: u32, theirs: u32) -> Error {
+    let message = format!(
+        "it is in use with {theirs} permits, not {ours}: all who use it have to agree on their number"
+    );
     Error::new(ErrorKind::LimitMismatch, message)
 }

@@ -1,5 +1,6 @@
 //! A lock service over any [`QueueBackend`], and the sessions that it opens.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,14 +38,22 @@ impl QueueLocks {
     ///
     /// When dropped, a session that was being opened ends by itself.
     pub async fn connect(backend: impl QueueBackend) -> Result<Self> {
-        let first = Arc::new(OpenSession::new(backend.open_session().await?));
+        let place: Arc<str> = backend.place().into();
+        let first = Arc::new(OpenSession::new(backend.open_session().await?, place.clone()));
         let state = Mutex::new(State { last: first, opening: None, pauses: Backoff::default() });
-        let sessions = Sessions { backend: Arc::new(backend), state, closed: watch::Sender::new(false) };
+        let sessions =
+            Sessions { backend: Arc::new(backend), place, state, closed: watch::Sender::new(false) };
         Ok(Self { sessions: Arc::new(sessions) })
     }
 
     fn lock(&self, name: &str, kind: LockKind) -> Result<Arc<dyn DistributedLock>> {
         Ok(Arc::new(QueueLock::new(self.sessions.clone(), name, kind)?))
+    }
+}
+
+impl fmt::Display for QueueLocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sessions.place)
     }
 }
 
@@ -63,13 +72,19 @@ impl LockService for QueueLocks {
     }
 
     async fn names(&self) -> Result<Vec<LockKey>> {
-        let open = self.sessions.current().await?;
-        open.unless_lost(open.session().names()).await
+        let answer = async {
+            let open = self.sessions.current().await?;
+            open.unless_lost(open.session().names()).await
+        };
+        answer.await.map_err(doing("list all locks", None, &self.sessions.place))
     }
 
     async fn cleanup(&self) -> Result<u64> {
-        let open = self.sessions.current().await?;
-        open.unless_lost(open.session().cleanup()).await
+        let answer = async {
+            let open = self.sessions.current().await?;
+            open.unless_lost(open.session().cleanup()).await
+        };
+        answer.await.map_err(doing("clean up", None, &self.sessions.place))
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -92,7 +107,7 @@ impl LockService for QueueLocks {
             state.last.clone()
         };
         last.lease().end(Loss::Closed);
-        last.session().close().await
+        last.session().close().await.map_err(doing("close the session", None, last.place()))
     }
 }
 
@@ -100,6 +115,8 @@ impl LockService for QueueLocks {
 #[derive(Debug)]
 pub(super) struct Sessions {
     backend: Arc<dyn QueueBackend>,
+    /// What errors call it.
+    place: Arc<str>,
     state: Mutex<State>,
     /// Changes while the state is locked.
     closed: watch::Sender<bool>,
@@ -123,8 +140,8 @@ impl Sessions {
     }
 
     /// What errors call the place where the locks live.
-    pub(super) fn place(&self) -> String {
-        self.backend.place()
+    pub(super) fn place(&self) -> &str {
+        &self.place
     }
 
     /// How long connecting may take.
@@ -175,7 +192,8 @@ impl Sessions {
                 let pause = sessions.lock().pauses.next();
                 tokio::time::sleep(pause).await;
             }
-            sessions.opened(opened.map(|session| Arc::new(OpenSession::new(session))))
+            let place = sessions.place.clone();
+            sessions.opened(opened.map(|session| Arc::new(OpenSession::new(session, place))))
         });
         opening
             .map(|opened| opened.unwrap_or_else(|error| Err(broke_off().with_source(error))))
@@ -197,7 +215,16 @@ impl Sessions {
     }
 }
 
+/// Makes an error tell first what was being done, with which lock and where.
+pub(super) fn doing(what: &str, lock: Option<&LockKey>, place: &str) -> impl FnOnce(Error) -> Error {
+    move |error| match lock {
+        Some(lock) => error.with_context(format_args!("{what} {lock} ({place})")),
+        None => error.with_context(format_args!("{what} ({place})")),
+    }
+}
+
 /// Its runtime ended, or stands still; the next who needs a session opens one himself.
 fn broke_off() -> Error {
-    Error::new(ErrorKind::Backend, "opening a session broke off").with_retryable(true)
+    let message = "opening a session broke off, because its runtime ended or stands still: try again";
+    Error::new(ErrorKind::Backend, message).with_retryable(true)
 }

@@ -19,6 +19,8 @@ use crate::session::Lease;
 #[derive(Debug)]
 pub(super) struct OpenSession {
     session: Arc<dyn QueueSession>,
+    /// What errors call the place where it is.
+    place: Arc<str>,
     removals: UnboundedSender<Removal>,
     unwatched: Arc<Unwatched>,
     long_holds: Arc<LongHolds>,
@@ -26,17 +28,21 @@ pub(super) struct OpenSession {
 
 impl OpenSession {
     /// Starts the janitor and the watcher of this session, on the current runtime.
-    pub(super) fn new(session: Arc<dyn QueueSession>) -> Self {
+    pub(super) fn new(session: Arc<dyn QueueSession>, place: Arc<str>) -> Self {
         let (removals, requests) = unbounded_channel();
         let unwatched = Arc::<Unwatched>::default();
         let long_holds = Arc::<LongHolds>::default();
         let watcher = watch_held(session.clone(), unwatched.clone(), long_holds.clone());
         tokio::spawn(tend(session.clone(), requests, watcher));
-        Self { session, removals, unwatched, long_holds }
+        Self { session, place, removals, unwatched, long_holds }
     }
 
     pub(super) fn session(&self) -> &dyn QueueSession {
         &*self.session
+    }
+
+    pub(super) fn place(&self) -> &Arc<str> {
+        &self.place
     }
 
     pub(super) fn lease(&self) -> &Lease {
