@@ -3,12 +3,22 @@
 use lockcore::{Effect, Error, ErrorKind};
 use redis::{ErrorKind as ClientErrorKind, RedisError, ServerErrorKind};
 
+type Row = (ErrorKind, Effect, bool, &'static str);
+
 /// The one table of errors. What is not sure to have changed nothing has an unknown effect. `told` says what was asked for,
 /// and of whom.
 pub(crate) fn error(source: RedisError, told: &str) -> Error {
+    let (kind, effect, retryable, message) = row(&source);
+    Error::new(kind, format!("{told}: {message}"))
+        .with_effect(effect)
+        .with_retryable(retryable)
+        .with_source(source)
+}
+
+fn row(source: &RedisError) -> Row {
     use ClientErrorKind as C;
     use ServerErrorKind as S;
-    let (kind, effect, retryable, message) = match source.kind() {
+    match source.kind() {
         C::Io => (
             ErrorKind::Unreachable,
             Effect::Unknown,
@@ -62,16 +72,12 @@ pub(crate) fn error(source: RedisError, told: &str) -> Error {
         ),
         C::Extension => by_code(source.code().unwrap_or_default()),
         _ => (ErrorKind::Backend, Effect::Unknown, false, "Redis reported an error"),
-    };
-    Error::new(kind, format!("{told}: {message}"))
-        .with_effect(effect)
-        .with_retryable(retryable)
-        .with_source(source)
+    }
 }
 
 /// Errors that the client library does not know by name. All of these are said before anything is executed, the
 /// last three by our own scripts.
-fn by_code(code: &str) -> (ErrorKind, Effect, bool, &'static str) {
+fn by_code(code: &str) -> Row {
     match code {
         "NOAUTH" | "WRONGPASS" => (
             ErrorKind::PermissionDenied,

@@ -5,11 +5,21 @@ use std::fmt;
 use lockcore::{Effect, Error, ErrorKind};
 use zookeeper_client::Error as ClientError;
 
+type Row = (ErrorKind, Effect, bool, &'static str);
+
 /// The one table of errors: what it means that `what` was done in vain. What is not sure to have changed nothing has an
 /// unknown effect.
 pub(crate) fn error(source: ClientError, what: fmt::Arguments<'_>) -> Error {
+    let (kind, effect, retryable, message) = row(&source);
+    Error::new(kind, format!("{what}: {message}"))
+        .with_effect(effect)
+        .with_retryable(retryable)
+        .with_source(source)
+}
+
+fn row(source: &ClientError) -> Row {
     use ClientError as E;
-    let (kind, effect, retryable, message) = match &source {
+    match source {
         // A reset or silent connection is `Custom`, only a closed one is `ConnectionLoss`; what was still to be sent is
         // `UnexpectedError`.
         E::ConnectionLoss | E::Custom(_) | E::UnexpectedError(_) | E::Timeout | E::NoHosts => (
@@ -21,12 +31,9 @@ pub(crate) fn error(source: ClientError, what: fmt::Arguments<'_>) -> Error {
         E::SessionMoved => {
             (ErrorKind::Unreachable, Effect::Unknown, true, "the session is on another ZooKeeper server now")
         }
-        E::Throttled => (
-            ErrorKind::Unreachable,
-            Effect::None,
-            true,
-            "ZooKeeper is overloaded: try again later, or use fewer clients",
-        ),
+        E::Throttled => {
+            (ErrorKind::Unreachable, Effect::None, true, "ZooKeeper is overloaded: try again later")
+        }
         E::NotReadOnly => (
             ErrorKind::Unreachable,
             Effect::None,
@@ -73,11 +80,7 @@ pub(crate) fn error(source: ClientError, what: fmt::Arguments<'_>) -> Error {
             "the answer of ZooKeeper makes no sense: is this a ZooKeeper server?",
         ),
         _ => (ErrorKind::Backend, Effect::Unknown, false, "ZooKeeper reported an error"),
-    };
-    Error::new(kind, format!("{what}: {message}"))
-        .with_effect(effect)
-        .with_retryable(retryable)
-        .with_source(source)
+    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,13 @@
 //! memory in unit tests.
 //! What a lock means is the same everywhere.
 //!
+//! This crate is for applications. It exports what they use; what a backend implements is in the crate `lockcore` (package
+//! `fairlock-core`), which is for those who write one, and which an application need not know.
+//!
 //! # Take a lock
 //!
 //! ```
-//! use fairlock::{DistributedLockExt, LockService};
+//! use fairlock::DistributedLockExt;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> fairlock::Result<()> {
@@ -38,7 +41,7 @@
 //! that code which takes a [`&dyn DistributedLock`](DistributedLock) works with every kind on every backend.
 //!
 //! ```
-//! use fairlock::{AcquireOptions, DistributedLock, DistributedLockExt, LockService};
+//! use fairlock::{AcquireOptions, DistributedLockExt};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> fairlock::Result<()> {
@@ -57,7 +60,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use fairlock::{DistributedLockExt, LockService};
+//! use fairlock::DistributedLockExt;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> fairlock::Result<()> {
@@ -73,6 +76,9 @@
 //!
 //! Any future of this library may be dropped at any time: it gives up its place in the queue.
 //!
+//! Locks are not re-entrant: a task that acquires what it holds waits for itself, for ever. When a service has held a lock
+//! exclusively and waited for it, both for more than ten seconds, it [logs a warning](DistributedLock::acquire_with).
+//!
 //! # When the lock is lost
 //!
 //! A process that cannot reach the server for longer than its session lasts loses its locks; a short interruption
@@ -82,7 +88,7 @@
 //! even immediately after a pause.
 //!
 //! ```
-//! use fairlock::{DistributedLockExt, LockService, Released};
+//! use fairlock::{DistributedLockExt, Released};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> fairlock::Result<()> {
@@ -125,8 +131,9 @@
 //! | `redis` | `redis://host:port/0`, `rediss://…`, `redis+sentinel://host:port,…/master`, `redis+cluster://host:port,…` | with exceptions to exclusion, which [`capabilities`](LockService::capabilities) tell and its crate documents |
 //! | `zookeeper` (default) | `zookeeper://host:port,…/path` | |
 //!
-//! A backend that is not in this crate registers its own scheme: `fairlock::registry().with("myscheme", factory)`. What it implements,
-//! and the parts that it is made of, are in the crate `lockcore`; this one exports what applications use.
+//! A backend that is not in this crate registers its own scheme: `fairlock::registry().with("myscheme", factory)`.
+
+#![doc(test(attr(deny(warnings))))]
 
 use std::sync::Arc;
 

@@ -17,6 +17,12 @@ use crate::url::LockUrl;
 pub trait ServiceFactory: Debug + Send + Sync + 'static {
     /// Connects to what the URL names. Every option that the backend does not know must be an error; see
     /// [`UrlOptions`](crate::UrlOptions).
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for a URL or an option that the backend does not understand; what the
+    /// server answers, such as [`PermissionDenied`](crate::ErrorKind::PermissionDenied); and
+    /// [`Unreachable`](crate::ErrorKind::Unreachable).
     async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>>;
 }
 
