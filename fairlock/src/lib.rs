@@ -19,7 +19,7 @@
 //!
 //! let guard = lock.acquire().await?; // waits its turn
 //! write(42, guard.fencing_token());
-//! guard.release().await?; // or drop it: then it is released in the background
+//! let _ = guard.release().await?; // or drop it: then it is released in the background
 //! # Ok(())
 //! # }
 //! # fn write(_order: u32, _token: fairlock::FencingToken) {}
@@ -46,12 +46,13 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> fairlock::Result<()> {
 //! # let locks = fairlock::connect("memory://").await?;
-//! let (reader, another) = (locks.shared("report")?.acquire().await?, locks.shared("report")?.acquire().await?);
+//! let readers = (locks.shared("report")?.acquire().await?, locks.shared("report")?.acquire().await?);
 //! assert!(locks.exclusive("report")?.try_acquire().await?.is_none());
 //!
 //! let gpu = locks.semaphore("gpu", 4)?;
 //! let guard = gpu.acquire_with(&AcquireOptions::new().with_permits(3).with_label("training")).await?;
 //! assert_eq!(gpu.queue().await?[0].label, "training");
+//! # drop((readers, guard));
 //! # Ok(())
 //! # }
 //! ```
@@ -94,7 +95,8 @@
 //! # async fn main() -> fairlock::Result<()> {
 //! # let locks = fairlock::connect("memory://").await?;
 //! # let lock = locks.exclusive("orders/42")?;
-//! let sum = lock.with(|held| async move { held.fencing_token().get() + work().await }).await?;
+//! let sum: u64 = lock.with(|held| async move { held.fencing_token().get() + work().await }).await?;
+//! # assert!(sum > 0);
 //!
 //! let guard = lock.acquire().await?;
 //! tokio::select! {

@@ -166,6 +166,7 @@ pub enum LockKind {
 
 /// How long to wait for a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Wait {
     /// Until it is had. Servers that are out of reach, and sessions that are lost, are waited through.
     #[default]
