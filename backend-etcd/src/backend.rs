@@ -72,7 +72,10 @@ impl QueueBackend for Etcd {
         if let Ok(opened) = timeout(limit, self.open(&mut failure)).await {
             return Ok(Arc::new(opened?));
         }
-        let message = format!("{} did not answer within {limit:?}", self.place());
+        let message = format!(
+            "{} did not answer within {limit:?}: see whether it runs and can be reached",
+            self.place()
+        );
         let unreachable = Error::new(ErrorKind::Unreachable, message).with_effect(Effect::None);
         Err(match failure {
             Some(failure) => unreachable.with_source(failure),

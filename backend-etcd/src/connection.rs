@@ -117,7 +117,10 @@ impl Connection {
     }
 
     fn unreachable(&self) -> Error {
-        let message = format!("no etcd server answers at {}", self.options.servers());
+        let message = format!(
+            "no etcd server answers at {}: see whether it runs and can be reached",
+            self.options.servers()
+        );
         Error::new(ErrorKind::Unreachable, message).with_effect(Effect::None)
     }
 
@@ -196,7 +199,10 @@ pub(crate) async fn limited<T>(
 ) -> Result<T> {
     match timeout(patience, answer).await {
         Ok(answer) => answer.map_err(error),
-        Err(_) => Err(Error::new(ErrorKind::Unreachable, format!("no answer within {patience:?}"))),
+        Err(_) => Err(Error::new(
+            ErrorKind::Unreachable,
+            format!("no answer within {patience:?}: see whether it runs and can be reached"),
+        )),
     }
 }
 

@@ -8,8 +8,14 @@ use tonic::{Code, Status};
 
 type Row = (ErrorKind, Effect, bool, &'static str);
 
-const BROKEN: Row = (ErrorKind::Unreachable, Effect::Unknown, true, "the connection was lost");
-const REFUSED: Row = (ErrorKind::Backend, Effect::None, false, "the request was refused");
+const BROKEN: Row = (
+    ErrorKind::Unreachable,
+    Effect::Unknown,
+    true,
+    "the connection was lost: see whether the server runs and can be reached",
+);
+const REFUSED: Row =
+    (ErrorKind::Backend, Effect::None, false, "etcd refused the request, for the reason that follows");
 
 /// The one table of errors. What is not sure to have changed nothing has an unknown effect.
 pub(crate) fn error(source: ClientError) -> Error {
@@ -18,10 +24,15 @@ pub(crate) fn error(source: ClientError) -> Error {
         E::GRpcStatus(status) => row(status),
         // The two streams say so when they end.
         E::IoError(_) | E::TransportError(_) | E::WatchError(_) | E::LeaseKeepAliveError(_) => BROKEN,
-        E::InvalidArgs(_) | E::InvalidUri(_) | E::InvalidMetadataValue(_) | E::EndpointError(_) => {
-            (ErrorKind::InvalidConfig, Effect::None, false, "the client library refuses its configuration")
+        E::InvalidArgs(_) | E::InvalidUri(_) | E::InvalidMetadataValue(_) | E::EndpointError(_) => (
+            ErrorKind::InvalidConfig,
+            Effect::None,
+            false,
+            "the client library refuses its configuration: correct the URL",
+        ),
+        E::Utf8Error(_) => {
+            (ErrorKind::Backend, Effect::Unknown, true, "the answer makes no sense: is this an etcd server?")
         }
-        E::Utf8Error(_) => (ErrorKind::Backend, Effect::Unknown, true, "the answer makes no sense"),
         _ => (ErrorKind::Backend, Effect::Unknown, false, "the client library reported an error"),
     };
     Error::new(kind, message).with_effect(effect).with_retryable(retryable).with_source(source)
@@ -35,29 +46,52 @@ fn row(status: &Status) -> Row {
     }
     match status.code() {
         // "leader changed", "no leader", "request timed out", "server stopped": it may still be executed.
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted => {
-            (ErrorKind::Unreachable, Effect::Unknown, true, "the request was not executed in time")
-        }
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted => (
+            ErrorKind::Unreachable,
+            Effect::Unknown,
+            true,
+            "the request was not executed in time: see whether a majority of the servers runs",
+        ),
         Code::NotFound if status.message().ends_with("requested lease not found") => {
-            (ErrorKind::SessionLost, Effect::None, true, "the lease of the session is over")
+            (ErrorKind::SessionLost, Effect::None, true, "the lease of the session is over: acquire again")
         }
-        Code::Unauthenticated => {
-            (ErrorKind::Unreachable, Effect::None, true, "the credentials are wanted again")
-        }
-        Code::InvalidArgument if status.message().ends_with("revision of auth store is old") => {
-            (ErrorKind::Unreachable, Effect::None, true, "the credentials are wanted again")
-        }
-        Code::InvalidArgument | Code::FailedPrecondition if is_about_credentials(status.message()) => {
-            (ErrorKind::PermissionDenied, Effect::None, false, "these credentials are refused")
-        }
-        Code::PermissionDenied => (ErrorKind::PermissionDenied, Effect::None, false, "this is not permitted"),
-        Code::ResourceExhausted if status.message().ends_with("too many requests") => {
-            (ErrorKind::Unreachable, Effect::None, true, "the server is overloaded")
-        }
+        Code::Unauthenticated => (
+            ErrorKind::Unreachable,
+            Effect::None,
+            true,
+            "the credentials are wanted again: the next request gives them",
+        ),
+        Code::InvalidArgument if status.message().ends_with("revision of auth store is old") => (
+            ErrorKind::Unreachable,
+            Effect::None,
+            true,
+            "the credentials are wanted again: the next request gives them",
+        ),
+        Code::InvalidArgument | Code::FailedPrecondition if is_about_credentials(status.message()) => (
+            ErrorKind::PermissionDenied,
+            Effect::None,
+            false,
+            "these credentials are refused: correct user and password in the URL",
+        ),
+        Code::PermissionDenied => (
+            ErrorKind::PermissionDenied,
+            Effect::None,
+            false,
+            "this is not permitted: grant the user readwrite on the keys below the root of the URL",
+        ),
+        Code::ResourceExhausted if status.message().ends_with("too many requests") => (
+            ErrorKind::Unreachable,
+            Effect::None,
+            true,
+            "the server is overloaded: try again later, or use fewer clients",
+        ),
         // The request that fills the database is executed all the same.
-        Code::ResourceExhausted if is_full(status) => {
-            (ErrorKind::Backend, Effect::Unknown, false, "the database is full")
-        }
+        Code::ResourceExhausted if is_full(status) => (
+            ErrorKind::Backend,
+            Effect::Unknown,
+            false,
+            "the database is full: compact and defragment it, or raise its quota, then `etcdctl alarm disarm`",
+        ),
         Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition | Code::Unimplemented => REFUSED,
         _ => (ErrorKind::Backend, Effect::Unknown, false, "the server reported an error"),
     }

@@ -356,6 +356,7 @@ pub(crate) fn token(created: i64) -> FencingToken {
 fn range(answer: &TxnResponse, number: usize) -> Result<GetResponse> {
     match answer.op_responses().into_iter().nth(number) {
         Some(TxnOpResponse::Get(got)) => Ok(got),
-        _ => Err(Error::new(ErrorKind::Backend, "the answer makes no sense").with_retryable(true)),
+        _ => Err(Error::new(ErrorKind::Backend, "the answer makes no sense: is this an etcd server?")
+            .with_retryable(true)),
     }
 }

@@ -82,7 +82,10 @@ impl Root {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(|error| failed("create", path, error))?;
         let root = self.open()?.ok_or_else(|| {
-            let message = format!("{} was removed as soon as it was made", path.display());
+            let message = format!(
+                "{} was removed as soon as it was made: let nobody else clean up there",
+                path.display()
+            );
             Error::new(ErrorKind::Backend, message).with_retryable(true)
         })?;
         // Somebody may have been faster at making what it lies in.

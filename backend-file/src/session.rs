@@ -117,7 +117,11 @@ impl FileSession {
         let root = self.root.clone();
         match tokio::task::spawn_blocking(move || work(&root)).await {
             Ok(result) => result,
-            Err(error) => Err(Error::new(ErrorKind::Backend, "the runtime ends").with_source(error)),
+            Err(error) => Err(Error::new(
+                ErrorKind::Backend,
+                "the runtime ends, and its threads with it: use one that goes on running",
+            )
+            .with_source(error)),
         }
     }
 
@@ -165,7 +169,8 @@ impl FileSession {
                 }
             }
         }
-        let message = format!("the directory of {:?} was changed {ATTEMPTS} times in a row", lock.name);
+        let message =
+            format!("the directory of {:?} was changed {ATTEMPTS} times in a row: try again", lock.name);
         Err(Error::new(ErrorKind::Backend, message).with_effect(Effect::None).with_retryable(true))
     }
 
@@ -359,7 +364,13 @@ impl QueueSession for FileSession {
     async fn close(&self) -> Result<()> {
         let places = self.entries.end(Loss::Closed);
         let closed = tokio::task::spawn_blocking(move || drop(places)).await;
-        closed.map_err(|error| Error::new(ErrorKind::Backend, "the runtime ends").with_source(error))
+        closed.map_err(|error| {
+            Error::new(
+                ErrorKind::Backend,
+                "the runtime ends, and its threads with it: use one that goes on running",
+            )
+            .with_source(error)
+        })
     }
 }
 

@@ -184,7 +184,10 @@ impl QueueBackend for MemoryClient {
 
     async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
         if tokio::time::timeout(Self::CONNECT_TIMEOUT, self.link.connected()).await.is_err() {
-            return Err(Error::new(ErrorKind::Unreachable, "this client of the memory is disconnected"));
+            return Err(Error::new(
+                ErrorKind::Unreachable,
+                "this client of the memory is disconnected: see MemoryClient::disconnect",
+            ));
         }
         let (session, shared) = Session::open(self.memory.clone(), self.link.clone());
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&shared));

@@ -32,7 +32,7 @@ impl ServiceFactory for MemoryFactory {
             _ => {
                 return Err(Error::new(
                     ErrorKind::InvalidConfig,
-                    format!("{url} names more than one memory"),
+                    format!("{url} names more than one memory, expected memory://name"),
                 ));
             }
         };

@@ -184,5 +184,5 @@ impl Link {
 }
 
 fn connection_lost() -> Error {
-    Error::new(ErrorKind::Unreachable, "the connection to the memory was lost")
+    Error::new(ErrorKind::Unreachable, "the connection to the memory was lost: a hook of MemoryClient cut it")
 }

@@ -136,7 +136,10 @@ impl QueueBackend for Redis {
         match timeout(limit, self.open()).await {
             Ok(opened) => Ok(Arc::new(opened?)),
             Err(_) => {
-                let message = format!("{} did not answer within {limit:?}", self.place());
+                let message = format!(
+                    "{} did not answer within {limit:?}: see whether it runs and can be reached",
+                    self.place()
+                );
                 Err(Error::new(ErrorKind::Unreachable, message).with_effect(Effect::None))
             }
         }

@@ -3,58 +3,115 @@
 use lockcore::{Effect, Error, ErrorKind};
 use redis::{ErrorKind as ClientErrorKind, RedisError, ServerErrorKind};
 
+type Row = (ErrorKind, Effect, bool, &'static str);
+
 /// The one table of errors. What is not sure to have changed nothing has an unknown effect. `context` says what was asked for,
 /// and of whom.
 pub(crate) fn error(source: RedisError, context: &str) -> Error {
-    use ClientErrorKind as C;
-    use ServerErrorKind as S;
-    let (kind, effect, retryable, message) = match source.kind() {
-        C::Io => (ErrorKind::Unreachable, Effect::Unknown, true, "the connection to Redis was lost"),
-        C::Server(S::ReadOnly | S::MasterDown) => {
-            (ErrorKind::Unreachable, Effect::None, true, "this Redis server is not the master")
-        }
-        C::Server(S::BusyLoading | S::ClusterDown | S::TryAgain | S::Moved | S::Ask | S::NoScript) => {
-            (ErrorKind::Unreachable, Effect::None, true, "Redis cannot serve this now")
-        }
-        C::ClusterConnectionNotFound | C::MasterNameNotFoundBySentinel => {
-            (ErrorKind::Unreachable, Effect::None, true, "no master is known that serves this")
-        }
-        C::AuthenticationFailed => {
-            (ErrorKind::PermissionDenied, Effect::None, false, "Redis refuses these credentials")
-        }
-        C::Server(S::NoPerm) => {
-            (ErrorKind::PermissionDenied, Effect::None, false, "Redis does not permit this")
-        }
-        C::Server(S::CrossSlot) => (ErrorKind::Backend, Effect::None, false, "Redis refused the request"),
-        C::InvalidClientConfig | C::EmptySentinelList => {
-            (ErrorKind::InvalidConfig, Effect::None, false, "Redis cannot be reached like this")
-        }
-        C::Parse => (ErrorKind::Backend, Effect::Unknown, true, "the answer of Redis makes no sense"),
-        C::Extension => by_code(source.code().unwrap_or_default()),
-        _ => (ErrorKind::Backend, Effect::Unknown, false, "Redis reported an error"),
-    };
+    let (kind, effect, retryable, message) = row(&source);
     Error::new(kind, format!("{context}: {message}"))
         .with_effect(effect)
         .with_retryable(retryable)
         .with_source(source)
 }
 
+fn row(source: &RedisError) -> Row {
+    use ClientErrorKind as C;
+    use ServerErrorKind as S;
+    match source.kind() {
+        C::Io => (
+            ErrorKind::Unreachable,
+            Effect::Unknown,
+            true,
+            "the connection to Redis was lost: see whether it runs and can be reached",
+        ),
+        C::Server(S::ReadOnly | S::MasterDown) => (
+            ErrorKind::Unreachable,
+            Effect::None,
+            true,
+            "this Redis server is not the master: with redis+sentinel:// the master is found",
+        ),
+        C::Server(S::BusyLoading | S::ClusterDown | S::TryAgain | S::Moved | S::Ask | S::NoScript) => {
+            (ErrorKind::Unreachable, Effect::None, true, "Redis cannot serve this now: try again later")
+        }
+        C::ClusterConnectionNotFound | C::MasterNameNotFoundBySentinel => (
+            ErrorKind::Unreachable,
+            Effect::None,
+            true,
+            "no master is known that serves this: see whether the cluster, or the sentinels, have one",
+        ),
+        C::AuthenticationFailed => (
+            ErrorKind::PermissionDenied,
+            Effect::None,
+            false,
+            "Redis refuses these credentials: correct user and password in the URL",
+        ),
+        C::Server(S::NoPerm) => (
+            ErrorKind::PermissionDenied,
+            Effect::None,
+            false,
+            "Redis does not permit this: allow the user scripts, and the keys and channels that begin with prefix=",
+        ),
+        C::Server(S::CrossSlot) => (
+            ErrorKind::Backend,
+            Effect::None,
+            false,
+            "Redis refused the request: is it a cluster? then the URL begins with redis+cluster://",
+        ),
+        C::InvalidClientConfig | C::EmptySentinelList => (
+            ErrorKind::InvalidConfig,
+            Effect::None,
+            false,
+            "Redis cannot be reached like this: correct the URL",
+        ),
+        C::Parse => (
+            ErrorKind::Backend,
+            Effect::Unknown,
+            true,
+            "the answer of Redis makes no sense: is this a Redis server?",
+        ),
+        C::Extension => by_code(source.code().unwrap_or_default()),
+        _ => (ErrorKind::Backend, Effect::Unknown, false, "Redis reported an error"),
+    }
+}
+
 /// Errors that the client library does not know by name. All of these are said before anything is executed, the
 /// last three by our own scripts.
-fn by_code(code: &str) -> (ErrorKind, Effect, bool, &'static str) {
+fn by_code(code: &str) -> Row {
     match code {
-        "NOAUTH" | "WRONGPASS" => {
-            (ErrorKind::PermissionDenied, Effect::None, false, "Redis refuses these credentials")
-        }
+        "NOAUTH" | "WRONGPASS" => (
+            ErrorKind::PermissionDenied,
+            Effect::None,
+            false,
+            "Redis refuses these credentials: correct user and password in the URL",
+        ),
         "BUSY" | "MISCONF" | "NOREPLICAS" => {
-            (ErrorKind::Unreachable, Effect::None, true, "Redis cannot serve this now")
+            (ErrorKind::Unreachable, Effect::None, true, "Redis cannot serve this now: try again later")
         }
-        "WRONGTYPE" => (ErrorKind::Backend, Effect::None, false, "the key of the lock holds something else"),
-        "OOM" => (ErrorKind::Backend, Effect::None, false, "Redis has no memory for another entry"),
-        "REMOVED" => {
-            (ErrorKind::EntryRemoved, Effect::None, false, "the entry was removed before it was made")
-        }
-        "TAKEN" => (ErrorKind::Backend, Effect::None, false, "another session has an entry with this id"),
+        "WRONGTYPE" => (
+            ErrorKind::Backend,
+            Effect::None,
+            false,
+            "the key of the lock holds something else: choose another prefix= or name",
+        ),
+        "OOM" => (
+            ErrorKind::Backend,
+            Effect::None,
+            false,
+            "Redis has no memory for another entry: raise maxmemory",
+        ),
+        "REMOVED" => (
+            ErrorKind::EntryRemoved,
+            Effect::None,
+            false,
+            "the entry was removed before it was made: acquire again",
+        ),
+        "TAKEN" => (
+            ErrorKind::Backend,
+            Effect::None,
+            false,
+            "another session has an entry with this id: acquire again",
+        ),
         "EXHAUSTED" => (ErrorKind::Backend, Effect::None, false, "this lock has used up its tokens"),
         _ => (ErrorKind::Backend, Effect::Unknown, false, "Redis reported an error"),
     }

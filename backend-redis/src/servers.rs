@@ -50,7 +50,10 @@ impl Servers {
 
     /// The error of what was given up because nobody answered.
     pub(crate) fn silent(&self, purpose: impl fmt::Display) -> Error {
-        Error::new(lockcore::ErrorKind::Unreachable, format!("{}: no answer in time", self.context(purpose)))
+        Error::new(
+            lockcore::ErrorKind::Unreachable,
+            format!("{}: no answer in time: see whether it runs and can be reached", self.context(purpose)),
+        )
     }
 
     /// A new connection for requests, each of which may take as long as `patience`.

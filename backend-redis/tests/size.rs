@@ -1,5 +1,5 @@
 //! How long scripts keep the server, with very many entries, and what very many locks cost at rest. Run it with
-//! `cargo test -p backend-redis --test size --release -- --ignored --nocapture`.
+//! `cargo test -p fairlock-backend-redis --test size --release -- --ignored --nocapture`.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement, and a panic is how it fails")]
 

@@ -61,7 +61,10 @@ impl QueueBackend for ZooKeeper {
         match timeout(limit, ZooKeeperSession::open(&self.options)).await {
             Ok(opened) => Ok(Arc::new(opened?)),
             Err(_) => {
-                let message = format!("{} did not answer within {limit:?}", self.place());
+                let message = format!(
+                    "{} did not answer within {limit:?}: see whether it runs and can be reached",
+                    self.place()
+                );
                 Err(Error::new(ErrorKind::Unreachable, message).with_effect(Effect::None))
             }
         }

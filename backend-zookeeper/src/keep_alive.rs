@@ -84,10 +84,11 @@ impl Link {
 fn not_opened(servers: &[String], source: ClientError) -> Error {
     let servers = servers.join(",");
     match source {
-        ClientError::BadArguments(_) => {
-            Error::new(ErrorKind::InvalidConfig, format!("{servers:?} is not a list of host:port"))
-                .with_source(source)
-        }
+        ClientError::BadArguments(_) => Error::new(
+            ErrorKind::InvalidConfig,
+            format!("{servers:?} is not a list of host:port: correct the URL"),
+        )
+        .with_source(source),
         source => error(source, format_args!("open a session on {servers}")),
     }
 }

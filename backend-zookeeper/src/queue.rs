@@ -34,7 +34,9 @@ impl ZooKeeperSession {
             self.make_directory(&connection, lock).await?;
         }
         let directory = lock_path(&self.root, lock);
-        let message = format!("{directory} was removed {ATTEMPTS} times in a row");
+        let message = format!(
+            "{directory} was removed {ATTEMPTS} times in a row: let nothing but cleanup remove directories of locks"
+        );
         Err(Error::new(ErrorKind::Backend, message).with_effect(Effect::None).with_retryable(true))
     }
 

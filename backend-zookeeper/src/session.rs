@@ -304,9 +304,10 @@ async fn delete(connection: &Connection, path: &str) -> Result<bool> {
 pub(crate) fn token(stat: &Stat) -> Result<FencingToken> {
     match u64::try_from(stat.czxid) {
         Ok(czxid) => Ok(FencingToken::new(czxid)),
-        Err(_) => {
-            Err(Error::new(ErrorKind::Backend, "ZooKeeper told no creation id of a node")
-                .with_retryable(true))
-        }
+        Err(_) => Err(Error::new(
+            ErrorKind::Backend,
+            "ZooKeeper told no creation id of a node: is this a ZooKeeper server?",
+        )
+        .with_retryable(true)),
     }
 }

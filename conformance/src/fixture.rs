@@ -102,6 +102,10 @@ pub trait Mortal: Debug + Send + Sync {
     /// Where clients connect to: `host:port`.
     fn address(&self) -> &str;
     /// Kills it with SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, if it does not run.
     fn kill(&self) -> io::Result<()>;
     /// Starts it again at the same address, with what it has on disk, and waits until it serves.
     async fn restart(&self) -> io::Result<()>;

@@ -4,10 +4,13 @@
 //! memory in unit tests.
 //! What a lock means is the same everywhere.
 //!
+//! This crate is for applications. It exports what they use; what a backend implements is in the crate `lockcore` (package
+//! `fairlock-core`), which is for those who write one, and which an application need not know.
+//!
 //! # Take a lock
 //!
 //! ```
-//! use fairlock::{DistributedLockExt, LockService};
+//! use fairlock::DistributedLockExt;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> fairlock::Result<()> {
@@ -16,7 +19,7 @@
 //!
 //! let guard = lock.acquire().await?; // waits its turn
 //! write(42, guard.fencing_token());
-//! guard.release().await?; // or drop it: then it is released in the background
+//! let _ = guard.release().await?; // or drop it: then it is released in the background
 //! # Ok(())
 //! # }
 //! # fn write(_order: u32, _token: fairlock::FencingToken) {}
@@ -38,17 +41,18 @@
 //! that code which takes a [`&dyn DistributedLock`](DistributedLock) works with every kind on every backend.
 //!
 //! ```
-//! use fairlock::{AcquireOptions, DistributedLock, DistributedLockExt, LockService};
+//! use fairlock::{AcquireOptions, DistributedLockExt};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> fairlock::Result<()> {
 //! # let locks = fairlock::connect("memory://").await?;
-//! let (reader, another) = (locks.shared("report")?.acquire().await?, locks.shared("report")?.acquire().await?);
+//! let readers = (locks.shared("report")?.acquire().await?, locks.shared("report")?.acquire().await?);
 //! assert!(locks.exclusive("report")?.try_acquire().await?.is_none());
 //!
 //! let gpu = locks.semaphore("gpu", 4)?;
 //! let guard = gpu.acquire_with(&AcquireOptions::new().with_permits(3).with_label("training")).await?;
 //! assert_eq!(gpu.queue().await?[0].label, "training");
+//! # drop((readers, guard));
 //! # Ok(())
 //! # }
 //! ```
@@ -57,7 +61,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use fairlock::{DistributedLockExt, LockService};
+//! use fairlock::DistributedLockExt;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> fairlock::Result<()> {
@@ -73,6 +77,9 @@
 //!
 //! Any future of this library may be dropped at any time: it gives up its place in the queue.
 //!
+//! Locks are not re-entrant: a task that acquires what it holds waits for itself, for ever. When a service has held a lock
+//! exclusively and waited for it, both for more than ten seconds, it [logs a warning](DistributedLock::acquire_with).
+//!
 //! # When the lock is lost
 //!
 //! A process that cannot reach the server for longer than its session lasts loses its locks; a short interruption
@@ -82,13 +89,14 @@
 //! even immediately after a pause.
 //!
 //! ```
-//! use fairlock::{DistributedLockExt, LockService, Released};
+//! use fairlock::{DistributedLockExt, Released};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> fairlock::Result<()> {
 //! # let locks = fairlock::connect("memory://").await?;
 //! # let lock = locks.exclusive("orders/42")?;
-//! let sum = lock.with(|held| async move { held.fencing_token().get() + work().await }).await?;
+//! let sum: u64 = lock.with(|held| async move { held.fencing_token().get() + work().await }).await?;
+//! # assert!(sum > 0);
 //!
 //! let guard = lock.acquire().await?;
 //! tokio::select! {
@@ -125,8 +133,9 @@
 //! | `redis` | `redis://host:port/0`, `rediss://…`, `redis+sentinel://host:port,…/master`, `redis+cluster://host:port,…` | with exceptions to exclusion, which [`capabilities`](LockService::capabilities) tell and its crate documents |
 //! | `zookeeper` (default) | `zookeeper://host:port,…/path` | |
 //!
-//! A backend that is not in this crate registers its own scheme: `fairlock::registry().with("myscheme", factory)`. What it implements,
-//! and the parts that it is made of, are in the crate `lockcore`; this one exports what applications use.
+//! A backend that is not in this crate registers its own scheme: `fairlock::registry().with("myscheme", factory)`.
+
+#![doc(test(attr(deny(warnings))))]
 
 use std::sync::Arc;
 

@@ -82,13 +82,26 @@ pub trait QueueSession: Debug + Send + Sync + 'static {
     fn lease(&self) -> &Lease;
 
     /// Appends the entry to the queue, and says where it stands.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::lost`](crate::Error::lost) once the session is over; what the server refuses; [`Unreachable`](crate::ErrorKind::Unreachable) for
+    /// want of an answer, with the effect that this can have had.
     async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued>;
 
     /// The whole queue, in order.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`enqueue`](Self::enqueue); none of them has an effect.
     async fn list(&self, lock: &LockKey) -> Result<Snapshot>;
 
     /// Where the entry of this session stands now. A driver whose server can tell without listing the whole
     /// queue does so.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`list`](Self::list).
     async fn look(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
         let snapshot = self.list(lock).await?;
         Ok(standing(&snapshot.entries, id, snapshot.revision))
@@ -101,6 +114,10 @@ pub trait QueueSession: Debug + Send + Sync + 'static {
     /// `waiter` is the entry of this session for which it is asked, `ids` has that one alone if its owner holds it and
     /// wants to know that it is gone ([`watches_held`]). A driver that was told more than that something has changed says where the
     /// waiter stands, as surely as `look` would; others say `None`, and are asked.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`list`](Self::list), at once. To return without reason is better than an error where the watch alone broke.
     async fn watch(
         &self,
         lock: &LockKey,
@@ -110,25 +127,49 @@ pub trait QueueSession: Debug + Send + Sync + 'static {
     ) -> Result<Option<Standing>>;
 
     /// Removes one entry of this session.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`enqueue`](Self::enqueue).
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed>;
 
     /// An open file that keeps the entry alive as long as anybody has it open, where the driver has such. Removing the
     /// entry, and closing the session, end it for all of them.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when this process may not have more open files.
     fn descriptor(&self, _lock: &LockKey, _id: &EntryId) -> Result<Option<OwnedFd>> {
         Ok(None)
     }
 
     /// The queue for people to read: every entry, in order, with all that is known of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`list`](Self::list).
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>>;
 
     /// Every lock that has an entry or a leftover on the server.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`list`](Self::list).
     async fn names(&self) -> Result<Vec<LockKey>>;
 
     /// Removes what dead locks left behind, beside live ones, and says how many locks that were.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`enqueue`](Self::enqueue); some leftovers may be gone then.
     async fn cleanup(&self) -> Result<u64>;
 
     /// Ends the session, and with it all of its entries; idempotent. Nothing renews it from here on, even
     /// when the server cannot be told.
+    ///
+    /// # Errors
+    ///
+    /// If the server could not be told: the session then ends there when its time is over.
     async fn close(&self) -> Result<()>;
 }
 

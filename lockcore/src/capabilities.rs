@@ -24,6 +24,7 @@ pub struct Capabilities {
 /// How far fencing tokens can be relied on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Fencing {
     /// A later guard always carries a larger token.
     Strict,
@@ -34,6 +35,7 @@ pub enum Fencing {
 /// What the failover of a server costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Failover {
     /// Nothing: what was acknowledged survives.
     KeepsLocks,
@@ -46,6 +48,7 @@ pub enum Failover {
 /// Whose clocks have to run at the right speed for exclusion to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Clocks {
     /// Nobody's.
     None,

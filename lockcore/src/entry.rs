@@ -20,6 +20,20 @@ pub struct LockKey {
     pub name: LockName,
 }
 
+impl LockKey {
+    /// The queue of this name in this family.
+    pub fn new(family: Family, name: LockName) -> Self {
+        Self { family, name }
+    }
+}
+
+impl fmt::Display for LockKey {
+    /// As errors name it, such as `lock "orders/42"`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.family, self.name)
+    }
+}
+
 /// The two namespaces of lock names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {

@@ -33,7 +33,23 @@ pub enum ErrorKind {
     Backend,
 }
 
-/// Whether a failed operation changed anything on the server.
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ErrorKind::InvalidInput => "invalid input",
+            ErrorKind::InvalidConfig => "invalid configuration",
+            ErrorKind::Unreachable => "unreachable",
+            ErrorKind::PermissionDenied => "permission denied",
+            ErrorKind::SessionLost => "session lost",
+            ErrorKind::EntryRemoved => "entry removed",
+            ErrorKind::LimitMismatch => "limit mismatch",
+            ErrorKind::Closed => "closed",
+            ErrorKind::Backend => "backend error",
+        })
+    }
+}
+
+/// Whether a failed operation changed anything on the server. There is no fourth possibility: a `match` may name all three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// It changed nothing.
@@ -45,18 +61,22 @@ pub enum Effect {
 }
 
 /// An error, with its [kind](ErrorKind), its [effect](Effect) and its source. Cheap to clone.
+///
+/// Its text says what was being done, with which lock and where, what went wrong, and what to do about it; what the server or its
+/// client library said is the [source](std::error::Error::source).
 #[derive(Clone)]
 pub struct Error {
     inner: Arc<Inner>,
 }
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     effect: Effect,
     retryable: bool,
     message: Cow<'static, str>,
     loss: Option<Loss>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -90,7 +110,7 @@ impl Error {
     /// The same error with the error that caused it.
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.change(|inner| inner.source = Some(source.into()))
+        self.change(|inner| inner.source = Some(source.into().into()))
     }
 
     /// The same error, telling first what was being done.
@@ -109,14 +129,7 @@ impl Error {
     }
 
     fn change(self, change: impl FnOnce(&mut Inner)) -> Self {
-        let mut inner = Arc::try_unwrap(self.inner).unwrap_or_else(|shared| Inner {
-            kind: shared.kind,
-            effect: shared.effect,
-            retryable: shared.retryable,
-            message: shared.message.clone(),
-            loss: shared.loss,
-            source: Some(Box::new(Error { inner: shared })),
-        });
+        let mut inner = Arc::unwrap_or_clone(self.inner);
         change(&mut inner);
         Self { inner: Arc::new(inner) }
     }
@@ -157,7 +170,14 @@ impl Error {
             Loss::Closed => ErrorKind::Closed,
             Loss::Expired | Loss::Deadline | Loss::Abandoned => ErrorKind::SessionLost,
         };
-        Self::new(kind, loss.to_string()).change(|inner| inner.loss = Some(loss))
+        let advice = match loss {
+            Loss::Removed => "acquire it again, unless somebody removed it on purpose",
+            Loss::Closed => "connect again",
+            Loss::Expired => "acquire again",
+            Loss::Deadline => "acquire again; a longer session_timeout= outlives longer interruptions",
+            Loss::Abandoned => "acquire again, on a runtime that goes on running",
+        };
+        Self::new(kind, format!("{loss}: {advice}")).change(|inner| inner.loss = Some(loss))
     }
 }
 

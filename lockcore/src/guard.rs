@@ -1,6 +1,6 @@
 //! Guards: what is held, for how long it is sure to be held, and how it is given back.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -34,17 +34,31 @@ pub trait Hold: Debug + Send + Sync + 'static {
     fn fencing_token(&self) -> FencingToken;
     /// Tells whether it is lost.
     fn loss_signal(&self) -> &LossSignal;
+    /// What errors call the place where it is held, without credentials.
+    fn place(&self) -> Arc<str>;
     /// Asks the server whether it still holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::lost`] if it does not; another error if nobody could be asked.
     async fn verify(&self) -> Result<()>;
     /// An open file that keeps it held, where there is such.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when this process may not have more open files.
     fn descriptor(&self) -> Result<Option<OwnedFd>> {
         Ok(None)
     }
     /// Gives it back, also when the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LockGuard::release`], which say what was being done, with which lock and where.
     async fn release(self: Box<Self>) -> Result<Released>;
 }
 
-/// How a hold ended.
+/// How a hold ended: with a gap or without, there is no third way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a lock that was lost did not protect what was done under it"]
 pub enum Released {
@@ -52,6 +66,15 @@ pub enum Released {
     Held,
     /// It had been lost before.
     Lost(Loss),
+}
+
+impl fmt::Display for Released {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Released::Held => f.write_str("held until it was given back"),
+            Released::Lost(loss) => write!(f, "lost: {loss}"),
+        }
+    }
 }
 
 /// Tells whether a hold is lost. Clones may outlive the guard; a release is not a loss.
@@ -106,11 +129,44 @@ impl LossSignal {
     }
 
     /// Why the hold is lost, if it is; computed at the call, by the clock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let guard = locks.exclusive("orders/42")?.acquire().await?;
+    /// # let signal = guard.loss_signal();
+    /// assert_eq!(signal.loss(), None);
+    /// locks.close().await?;
+    /// assert_eq!(signal.loss(), Some(fairlock::Loss::Closed));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn loss(&self) -> Option<Loss> {
         if self.is_removed() { Some(Loss::Removed) } else { self.shared.lease.loss() }
     }
 
     /// Returns when the hold is lost, by the local clock at the latest.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let guard = locks.exclusive("orders/42")?.acquire().await?;
+    /// # let signal = guard.loss_signal();
+    /// locks.close().await?;
+    /// assert_eq!(signal.lost().await, fairlock::Loss::Closed);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///
@@ -123,6 +179,21 @@ impl LossSignal {
     }
 
     /// For how long the hold is sure to last if nothing more is heard; `None` if it has no such limit.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let guard = locks.exclusive("orders/42")?.acquire().await?;
+    /// # let signal = guard.loss_signal();
+    /// assert_eq!(signal.remaining(), None); // memory ends no session by itself
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn remaining(&self) -> Option<Duration> {
         if self.is_removed() { Some(Duration::ZERO) } else { self.shared.lease.remaining() }
     }
@@ -137,11 +208,41 @@ pub struct HeldLock {
 
 impl HeldLock {
     /// The token of the guard.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// let lock = locks.exclusive("orders/42")?;
+    /// let token = lock.with(|held| async move { held.fencing_token() }).await?;
+    /// println!("written with {token}");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fencing_token(&self) -> FencingToken {
         self.fencing_token
     }
 
     /// Tells whether the lock is lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// let lock = locks.exclusive("orders/42")?;
+    /// let lost = lock.with(|held| async move { held.loss_signal().loss() }).await?;
+    /// assert_eq!(lost, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn loss_signal(&self) -> &LossSignal {
         &self.loss_signal
     }
@@ -154,27 +255,107 @@ impl LockGuard {
     }
 
     /// The lock's name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// let guard = locks.exclusive("orders/42")?.acquire().await?;
+    /// assert_eq!(guard.name().as_str(), "orders/42");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn name(&self) -> &LockName {
         self.hold.name()
     }
 
     /// A number that grows from guard to guard, for what the lock protects to check.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// let lock = locks.exclusive("orders/42")?;
+    /// let first = lock.acquire().await?.fencing_token(); // dropped at once
+    /// let second = lock.acquire().await?.fencing_token();
+    /// assert!(first < second);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fencing_token(&self) -> FencingToken {
         self.hold.fencing_token()
     }
 
     /// Whether the lock is still held, computed at the call: right even immediately after a pause of the process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let guard = locks.exclusive("orders/42")?.acquire().await?;
+    /// assert!(guard.is_valid());
+    /// locks.close().await?;
+    /// assert!(!guard.is_valid());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_valid(&self) -> bool {
         self.hold.loss_signal().loss().is_none()
     }
 
     /// Until when the lock is sure to be held if nothing more is heard from the server; `None` if there is no such
     /// limit. It moves on while the session is renewed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let guard = locks.exclusive("orders/42")?.acquire().await?;
+    /// if let Some(deadline) = guard.deadline() {
+    ///     println!("sure to be held for {:?}", deadline - tokio::time::Instant::now());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn deadline(&self) -> Option<Instant> {
         self.hold.loss_signal().remaining().and_then(|remaining| Instant::now().checked_add(remaining))
     }
 
     /// Returns when the lock is lost, no later than the server may let somebody else in.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let guard = locks.exclusive("orders/42")?.acquire().await?;
+    /// # async fn work() {}
+    /// tokio::select! {
+    ///     () = work() => println!("done"),
+    ///     loss = guard.lost() => println!("stopped: {loss}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///
@@ -184,16 +365,62 @@ impl LockGuard {
     }
 
     /// A clonable handle that tells of the loss, for other tasks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let guard = locks.exclusive("orders/42")?.acquire().await?;
+    /// let signal = guard.loss_signal();
+    /// let other_task = tokio::spawn(async move { signal.lost().await });
+    /// locks.close().await?;
+    /// assert_eq!(other_task.await.unwrap(), fairlock::Loss::Closed);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn loss_signal(&self) -> LossSignal {
         self.hold.loss_signal().clone()
     }
 
     /// The token and the loss signal, without the power to release.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let guard = locks.exclusive("orders/42")?.acquire().await?;
+    /// let held = guard.held(); // for others, who cannot release it
+    /// assert_eq!(held.fencing_token(), guard.fencing_token());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn held(&self) -> HeldLock {
         HeldLock { fencing_token: self.fencing_token(), loss_signal: self.loss_signal() }
     }
 
     /// Asks the server whether the lock is still held.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let guard = locks.exclusive("orders/42")?.acquire().await?;
+    /// guard.verify().await?; // the server agrees that it is held
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -204,7 +431,7 @@ impl LockGuard {
     ///
     /// Safe to drop.
     pub async fn verify(&self) -> Result<()> {
-        self.hold.verify().await
+        self.hold.verify().await.map_err(|error| self.doing("verify", error))
     }
 
     /// An open file for processes that this one starts: the lock stays held as long as any of them has it open, even if
@@ -212,14 +439,43 @@ impl LockGuard {
     ///
     /// It is closed in programs that are executed, unless its close-on-exec flag is taken away.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let guard = locks.exclusive("orders/42")?.acquire().await?;
+    /// assert!(guard.descriptor()?.is_none(), "it is not in a directory");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// What the system says when this process may not have more open files.
     pub fn descriptor(&self) -> Result<Option<OwnedFd>> {
-        self.hold.descriptor()
+        self.hold.descriptor().map_err(|error| self.doing("take a descriptor of", error))
     }
 
     /// Runs a future as long as the lock is held: it is dropped when the lock is lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let guard = locks.exclusive("orders/42")?.acquire().await?;
+    /// let sum = guard.protect(async { 1 + 1 }).await?; // stopped if the lock is lost
+    /// assert_eq!(sum, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -232,15 +488,36 @@ impl LockGuard {
     pub async fn protect<F: Future>(&self, future: F) -> Result<F::Output> {
         let (loss, output) = tokio::select! {
             biased;
-            loss = self.lost() => return Err(Error::lost(loss)),
+            loss = self.lost() => return Err(self.doing("work under", Error::lost(loss))),
             // Its last step may have taken until after the loss.
             output = future => (self.hold.loss_signal().loss(), output),
         };
-        loss.map_or(Ok(output), |loss| Err(Error::lost(loss)))
+        loss.map_or(Ok(output), |loss| Err(self.doing("work under", Error::lost(loss))))
+    }
+
+    fn doing(&self, what: &str, error: Error) -> Error {
+        told(what, self.name(), &self.hold.place(), error)
     }
 
     /// Gives the lock back, and says whether it was held without a gap until then. Never touches anybody else's
     /// entry.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::{DistributedLockExt, Released};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let guard = locks.exclusive("orders/42")?.acquire().await?;
+    /// match guard.release().await? {
+    ///     Released::Held => println!("nobody else held it meanwhile"),
+    ///     Released::Lost(loss) => println!("somebody else may have held it as well: {loss}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -254,4 +531,17 @@ impl LockGuard {
     pub async fn release(self) -> Result<Released> {
         self.hold.release().await
     }
+
+    /// Gives the lock back, or says that it had been lost.
+    pub(crate) async fn release_held(self) -> Result<()> {
+        let (name, place) = (self.name().clone(), self.hold.place());
+        match self.release().await? {
+            Released::Held => Ok(()),
+            Released::Lost(loss) => Err(told("work under", &name, &place, Error::lost(loss))),
+        }
+    }
+}
+
+fn told(what: &str, name: &LockName, place: &str, error: Error) -> Error {
+    error.with_context(format_args!("{what} lock {name:?} ({place})"))
 }

@@ -1,13 +1,15 @@
 //! The contract and the algorithm of fairlock: fair distributed locks, the same on every backend.
 //!
-//! Applications use the crate `fairlock`. This one is for those who write a backend:
+//! Which crate is for whom: **applications** depend on `fairlock`, which exports from here what they use, and nothing of the interface
+//! of drivers. **Those who write a backend**, or tools that look into queues, depend on this one, and on `conformance` for their
+//! tests. What is in both is the same type. To write a backend:
 //!
 //! 1. implement [`QueueBackend`] and [`QueueSession`]: how the server keeps a queue of entries that live as
 //!    long as a session;
 //! 2. wrap it in [`queue::QueueLocks`], which does everything else, once for all backends: waiting, timeouts,
 //!    cancellation, loss, release, cleaning up;
 //! 3. give it a URL scheme with [`ServiceFactory`] and [`Registry`];
-//! 4. prove it with the crate `conformance`.
+//! 4. prove it with the crate `conformance` (package `fairlock-conformance`).
 //!
 //! The meaning of a lock is one pure function, [`queue::rule::verdict`].
 

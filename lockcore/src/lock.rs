@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::Result;
-use crate::guard::{HeldLock, LockGuard, Released};
+use crate::guard::{HeldLock, LockGuard};
 use crate::name::LockName;
 use crate::queue::rule::{UNBOUNDED, holders};
 use crate::queue::standing::known_limit;
@@ -21,15 +21,58 @@ use crate::{EntryId, EntryKind, Error, FencingToken};
 #[async_trait]
 pub trait DistributedLock: Debug + Send + Sync + 'static {
     /// Its name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// assert_eq!(locks.shared("orders/42")?.name().as_str(), "orders/42");
+    /// # Ok(())
+    /// # }
+    /// ```
     fn name(&self) -> &LockName;
 
     /// Its kind.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// assert_eq!(locks.semaphore("gpu", 4)?.kind(), fairlock::LockKind::Semaphore { limit: 4 });
+    /// # Ok(())
+    /// # }
+    /// ```
     fn kind(&self) -> LockKind;
 
     /// Waits in the queue as the options say; `None` if the lock was not had in time.
     ///
     /// Locks are not re-entrant: whoever holds one and acquires it again, in the same task or through another handle,
-    /// waits for himself.
+    /// waits for himself, and a wait without limit never ends. So does the reader that wants to become a writer, and whoever
+    /// needs the permits that he has himself. What a service holds exclusively and itself waits for, both for more than ten
+    /// seconds, is logged once for each hold (`tracing`, level `WARN`, with both labels): it may be one task, or two of which one
+    /// takes long, which only the program can know.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use fairlock::{AcquireOptions, Wait};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// let options = AcquireOptions::new().with_wait(Wait::For(Duration::from_secs(3))).with_label("night run");
+    /// match locks.exclusive("orders/42")?.acquire_with(&options).await? {
+    ///     Some(guard) => println!("{}", guard.fencing_token()),
+    ///     None => println!("not in time"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -49,12 +92,57 @@ pub trait DistributedLock: Debug + Send + Sync + 'static {
 
     /// Holders and waiters, in order. A view, true when it was taken.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let lock = locks.exclusive("orders/42")?;
+    /// let guard = lock.acquire().await?;
+    /// for entry in lock.queue().await? {
+    ///     println!("{} {} {}", entry.position, entry.label, if entry.holds { "holds" } else { "waits" });
+    /// }
+    /// # drop(guard);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the server, and [`Closed`](crate::ErrorKind::Closed). While there is no session they are those of connecting, such as
+    /// [`Unreachable`](crate::ErrorKind::Unreachable).
+    ///
     /// # Cancel safety
     ///
     /// Safe to drop: it changes nothing.
     async fn queue(&self) -> Result<Vec<QueueEntry>>;
 
     /// Whether an acquisition would succeed at once. Advice, no more: others may be faster.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let lock = locks.exclusive("orders/42")?;
+    /// assert!(lock.acquirable().await?);
+    /// let guard = lock.acquire().await?;
+    /// assert!(!lock.acquirable().await?);
+    /// # drop(guard);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the server, and [`Closed`](crate::ErrorKind::Closed). While there is no session they are those of connecting, such as
+    /// [`Unreachable`](crate::ErrorKind::Unreachable).
     ///
     /// # Cancel safety
     ///
@@ -78,6 +166,7 @@ pub enum LockKind {
 
 /// How long to wait for a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Wait {
     /// Until it is had. Servers that are out of reach, and sessions that are lost, are waited through.
     #[default]
@@ -190,8 +279,27 @@ impl QueueEntry {
 }
 
 /// Conveniences over every [`DistributedLock`]. Not for implementing.
+///
+/// Locks are not re-entrant: a task that acquires what it holds [waits for itself](DistributedLock::acquire_with), also within
+/// [`with`](Self::with).
 pub trait DistributedLockExt: DistributedLock {
-    /// Waits its turn, for ever.
+    /// Waits its turn, for ever. A task that holds the lock already waits for itself: locks are [not
+    /// re-entrant](DistributedLock::acquire_with).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let lock = locks.exclusive("orders/42")?;
+    /// let guard = lock.acquire().await?;
+    /// let _ = guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -203,12 +311,30 @@ pub trait DistributedLockExt: DistributedLock {
     fn acquire(&self) -> impl Future<Output = Result<LockGuard>> + Send {
         async {
             self.acquire_with(&AcquireOptions::new()).await?.ok_or_else(|| {
-                Error::new(crate::ErrorKind::Backend, "a wait without limit ended without the lock")
+                let message =
+                    "a wait without limit ended without the lock: a defect of the lock, please report it";
+                Error::new(crate::ErrorKind::Backend, message)
             })
         }
     }
 
     /// Takes the lock if it is free now and nobody waits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let lock = locks.exclusive("orders/42")?;
+    /// let guard = lock.try_acquire().await?;
+    /// assert!(guard.is_some());
+    /// assert!(lock.try_acquire().await?.is_none(), "it is held");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -223,6 +349,25 @@ pub trait DistributedLockExt: DistributedLock {
 
     /// Waits its turn, at most for `timeout`.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let lock = locks.exclusive("orders/42")?;
+    /// let guard = lock.acquire_timeout(Duration::from_secs(3)).await?;
+    /// assert!(guard.is_some());
+    /// let second = lock.acquire_timeout(Duration::from_millis(20)).await?;
+    /// assert!(second.is_none(), "not in time, and nothing was left in the queue");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`acquire_with`](DistributedLock::acquire_with).
@@ -236,6 +381,22 @@ pub trait DistributedLockExt: DistributedLock {
 
     /// Runs a closure under the lock: waits its turn, runs the closure's future, gives the lock back. The
     /// future is dropped when the lock is lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// # let lock = locks.exclusive("orders/42")?;
+    /// let token = lock.with(|held| async move { held.fencing_token() }).await?;
+    /// assert!(lock.acquirable().await?, "it was given back");
+    /// println!("written with {token}");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -255,10 +416,8 @@ pub trait DistributedLockExt: DistributedLock {
         async move {
             let guard = self.acquire().await?;
             let output = guard.protect(f(guard.held())).await?;
-            match guard.release().await? {
-                Released::Held => Ok(output),
-                Released::Lost(loss) => Err(Error::lost(loss)),
-            }
+            guard.release_held().await?;
+            Ok(output)
         }
     }
 }

@@ -30,7 +30,7 @@ impl LockName {
     /// [`MAX`](Self::MAX) bytes.
     pub fn new(name: &str) -> Result<Self> {
         if name.is_empty() {
-            return Err(invalid_input("a lock name must not be empty"));
+            return Err(invalid_input("the name of a lock must not be empty"));
         }
         if name.len() > Self::MAX {
             let (length, max) = (name.len(), Self::MAX);

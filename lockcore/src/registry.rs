@@ -17,6 +17,12 @@ use crate::url::LockUrl;
 pub trait ServiceFactory: Debug + Send + Sync + 'static {
     /// Connects to what the URL names. Every option that the backend does not know must be an error; see
     /// [`UrlOptions`](crate::UrlOptions).
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for a URL or an option that the backend does not understand; what the
+    /// server answers, such as [`PermissionDenied`](crate::ErrorKind::PermissionDenied); and
+    /// [`Unreachable`](crate::ErrorKind::Unreachable).
     async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>>;
 }
 
@@ -80,7 +86,8 @@ impl Registry {
     pub async fn connect_url(&self, url: LockUrl) -> Result<Arc<dyn LockService>> {
         let (url, requirements) = url.take_option("require");
         let requirements = parse_requirements(requirements.as_deref().unwrap_or_default())?;
-        let service = self.factory(&url)?.connect(&url).await?;
+        let connected = self.factory(&url)?.connect(&url).await;
+        let service = connected.map_err(|error| error.with_context(format_args!("connect to {url}")))?;
         let capabilities = service.capabilities();
         let unmet = requirements.iter().find(|requirement| capabilities.meets(requirement) == Some(false));
         let Some(unmet) = unmet else { return Ok(service) };

@@ -1,5 +1,6 @@
 //! From a configuration to a service: what is asked for is given or refused, and no password is shown.
 
+use std::fmt;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -162,6 +163,12 @@ impl ServiceFactory for Stub {
 
 fn no_locks<T>() -> Result<T> {
     Err(Error::new(ErrorKind::Backend, "this service has no locks"))
+}
+
+impl fmt::Display for Stub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a stub")
+    }
 }
 
 #[async_trait]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockcore::session::{Clock, Lease, LeaseClock, Loss, Moment, SessionState};
+use lockcore::session::{Clock, Lease, LeaseClock, LeaseState, Loss, Moment, SessionState};
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 
@@ -53,11 +53,12 @@ impl Belief {
         }
     }
 
-    fn agrees(&self, state: SessionState) -> bool {
+    fn agrees(&self, state: LeaseState) -> bool {
         match state {
-            SessionState::Lost(loss) => self.lost == Some(loss),
-            SessionState::Doubtful { .. } => self.lost.is_none() && self.in_doubt,
-            SessionState::Live => self.lost.is_none() && !self.in_doubt,
+            LeaseState::Lost(loss) => self.lost == Some(loss),
+            LeaseState::Doubtful { .. } => self.lost.is_none() && self.in_doubt,
+            LeaseState::Live => self.lost.is_none() && !self.in_doubt,
+            other => panic!("a state that this test does not know: {other:?}"),
         }
     }
 }
@@ -128,19 +129,19 @@ fn a_session_without_a_limit_lasts_until_it_is_ended() {
     let now = Clock::Boot.now();
     let mut clock = LeaseClock::new(None, now);
     assert_eq!(clock.renewal_interval(), None);
-    assert_eq!(clock.state(now + Duration::MAX), SessionState::Live);
+    assert_eq!(clock.state(now + Duration::MAX), LeaseState::Live);
     clock.doubt();
-    assert_eq!(clock.state(now), SessionState::Doubtful { until: None });
+    assert_eq!(clock.state(now), LeaseState::Doubtful { until: None });
     clock.end(Loss::Closed);
     clock.end(Loss::Expired);
-    assert_eq!(clock.state(now), SessionState::Lost(Loss::Closed));
+    assert_eq!(clock.state(now), LeaseState::Lost(Loss::Closed));
 }
 
 #[test]
 fn the_longest_grant_does_not_overflow() {
     let now = Clock::Boot.now();
     let mut clock = LeaseClock::new(Some(Duration::MAX), now);
-    assert_eq!(clock.state(now), SessionState::Live);
+    assert_eq!(clock.state(now), LeaseState::Live);
 }
 
 const GRANTED: Duration = Duration::from_secs(10);
@@ -192,11 +193,25 @@ async fn an_answer_that_nobody_waited_for_comes_too_late() {
 #[tokio::test(start_paused = true)]
 async fn a_doubt_is_lifted_by_the_next_answer() {
     let lease = lease(Some(GRANTED));
-    let deadline = lease.now() + DEADLINE;
     lease.doubt();
+    let deadline = (Instant::now() + DEADLINE).into_std();
     assert_eq!(lease.state(), SessionState::Doubtful { until: Some(deadline) });
     lease.renewed(lease.now());
     assert_eq!(lease.state(), SessionState::Live);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_says_what_is_known_of_the_session() {
+    let lease = lease(Some(GRANTED));
+    assert_eq!(lease.state().to_string(), "live");
+    lease.doubt();
+    sleep(DEADLINE - TICK - Duration::from_secs(2)).await;
+    let state = lease.state();
+    assert_eq!(state.to_string(), "in doubt: the server does not answer; lost in 2.0s if that stays so");
+    let SessionState::Doubtful { until: Some(until) } = state else { panic!("{state:?}") };
+    tokio::time::sleep_until(until.into()).await;
+    let text = "lost: the server was out of reach for longer than the session lasts";
+    assert_eq!(lease.state().to_string(), text);
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,7 +256,7 @@ async fn whoever_waits_for_the_loss_hears_of_a_shorter_grant() {
 async fn every_change_of_state_is_told() {
     let lease = lease(Some(GRANTED));
     for (change, state) in [
-        (Heard::Doubt, SessionState::Doubtful { until: Some(lease.now() + DEADLINE) }),
+        (Heard::Doubt, SessionState::Doubtful { until: Some((Instant::now() + DEADLINE).into_std()) }),
         (Heard::Answer { ago: 0 }, SessionState::Live),
         (Heard::End(Loss::Closed), SessionState::Lost(Loss::Closed)),
     ] {

@@ -56,7 +56,7 @@ async fn sessions_that_begin_together_have_different_numbers() {
 }
 
 /// How much more the last grants cost the server than the first.
-/// `cargo test -p backend-etcd --test server -- --ignored --nocapture hundred_thousand`
+/// `cargo test -p fairlock-backend-etcd --test server -- --ignored --nocapture hundred_thousand`
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes, and a machine that does nothing else"]
 async fn a_hundred_thousand_grants_cost_the_last_what_the_first_cost() {

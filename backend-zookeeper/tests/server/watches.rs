@@ -109,7 +109,7 @@ async fn wake_sets_of_any_size_are_watched_and_share_their_watches() {
     assert!(watches.next().now_or_never().is_none(), "more woken than let in");
 }
 
-/// `cargo test --release -p backend-zookeeper --test server -- --ignored --nocapture hand_over`
+/// `cargo test --release -p fairlock-backend-zookeeper --test server -- --ignored --nocapture hand_over`
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn hand_over_among_a_thousand_waiters_beside_ten_thousand_held_locks() {

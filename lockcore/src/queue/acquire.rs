@@ -15,6 +15,7 @@ use crate::lock::Wait;
 use crate::queue::attempt::{Attempt, End, Event, Failure, Next, Step};
 use crate::queue::backoff::Backoff;
 use crate::queue::open::Ticket;
+use crate::queue::reentry::LongWait;
 use crate::queue::sessions::Sessions;
 use crate::session::Loss;
 
@@ -69,13 +70,15 @@ impl Patience {
 /// A granted entry.
 pub(super) struct Grant {
     pub(super) ticket: Ticket,
+    pub(super) entry: Entry,
     pub(super) token: FencingToken,
 }
 
 /// Waits for the lock; `None` if it was not had in time. Dropped, or ended without the lock, it leaves nothing behind.
 pub(super) async fn acquire(sessions: &Arc<Sessions>, request: &Request<'_>) -> Result<Option<Grant>> {
     let attempt = Attempt::new(request.patience.waits, request.requeues);
-    let mut run = Run { sessions, request, attempt, backoff: Backoff::default(), place: None, error: None };
+    let (backoff, wait) = (Backoff::default(), LongWait::default());
+    let mut run = Run { sessions, request, attempt, backoff, wait, place: None, error: None };
     let mut next = run.attempt.begin();
     loop {
         let event = match next {
@@ -92,6 +95,7 @@ struct Run<'a> {
     request: &'a Request<'a>,
     attempt: Attempt,
     backoff: Backoff,
+    wait: LongWait,
     place: Option<Place>,
     error: Option<Error>,
 }
@@ -131,7 +135,7 @@ impl Run<'_> {
         let done = match &mut self.place {
             None => patience.limit(pin!(self.prepare(step))).await,
             Some(Place { ticket, entry, token }) => {
-                let asked = pin!(ask(step, ticket, entry, token, &mut self.backoff));
+                let asked = pin!(ask(step, ticket, entry, token, (&mut self.backoff, &mut self.wait)));
                 let within = pin!(patience.limit(asked));
                 ticket.open.lease().outlive(within).await.unwrap_or(Some(Ok(Event::Woken)))
             }
@@ -174,8 +178,11 @@ impl Run<'_> {
 
     fn grant(self) -> Result<Grant> {
         match self.place {
-            Some(Place { ticket, token: Some(token), .. }) => Ok(Grant { ticket, token }),
-            _ => Err(Error::new(ErrorKind::Backend, "the entry holds but never had a token")),
+            Some(Place { ticket, entry, token: Some(token) }) => Ok(Grant { ticket, entry, token }),
+            _ => Err(Error::new(
+                ErrorKind::Backend,
+                "the entry holds but never had a token: a defect of the driver, please report it",
+            )),
         }
     }
 
@@ -186,9 +193,7 @@ impl Run<'_> {
             End::NotHeard => self.not_heard(removed),
             End::SessionLost(loss) => Err(Error::lost(loss)),
             End::EntryRemoved => Err(Error::lost(Loss::Removed)),
-            End::LimitMismatch { theirs } => {
-                Err(mismatch(self.request.lock, self.request.kind.limit(), theirs))
-            }
+            End::LimitMismatch { theirs } => Err(mismatch(self.request.kind.limit(), theirs)),
             End::Failed => Err(self.error.unwrap_or(Error::lost(Loss::Expired))),
         }
     }
@@ -211,8 +216,9 @@ impl Run<'_> {
             (Some(_), _) => Ok(None),
             (None, last) => {
                 let limit = self.request.patience.limit.map_or(Duration::MAX, |(limit, _)| limit);
-                let (server, name) = (self.sessions.place(), &self.request.lock.name);
-                let message = format!("{server} did not answer within {limit:.1?} about {name:?}");
+                let message = format!(
+                    "no answer within {limit:.1?}: see whether the server runs and can be reached, or wait longer"
+                );
                 let effect = self.place.map_or(Effect::None, |_| Effect::Unknown);
                 let unreachable = Error::new(ErrorKind::Unreachable, message).with_effect(effect);
                 Err(match last {
@@ -235,7 +241,7 @@ async fn ask(
     ticket: &Ticket,
     entry: &Entry,
     token: &mut Option<FencingToken>,
-    backoff: &mut Backoff,
+    (backoff, wait): (&mut Backoff, &mut LongWait),
 ) -> Result<Event> {
     let session = ticket.open.session();
     match step {
@@ -249,7 +255,8 @@ async fn ask(
         Step::Look => session.look(&ticket.lock, &ticket.id).await.map(Event::Stands),
         Step::Watch { wake, seen } => {
             let begun = backoff.begin();
-            let watched = Box::pin(ticket.watch(wake, seen)).await;
+            let watched = wait.watch(ticket, &entry.label, ticket.watch(wake, seen));
+            let watched = Box::pin(watched).await;
             backoff.worked(begun);
             watched.map(|standing| standing.map_or(Event::Woken, Event::Stands))
         }
@@ -260,7 +267,9 @@ async fn ask(
     }
 }
 
-fn mismatch(lock: &LockKey, ours: u32, theirs: u32) -> Error {
-    let message = format!("semaphore {:?} is in use with {theirs} permits, not {ours}", lock.name);
+fn mismatch(ours: u32, theirs: u32) -> Error {
+    let message = format!(
+        "it is in use with {theirs} permits, not {ours}: all who use it have to agree on their number"
+    );
     Error::new(ErrorKind::LimitMismatch, message)
 }

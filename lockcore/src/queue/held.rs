@@ -9,12 +9,17 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use crate::backend::QueueSession;
-use crate::entry::{EntryId, LockKey};
+use crate::entry::{Entry, EntryKind, LockKey};
 use crate::guard::LossSignal;
 use crate::queue::Standing;
 use crate::queue::backoff::Backoff;
+use crate::queue::reentry::LongHolds;
 use crate::queue::watch::watch;
 use crate::snapshot::Revision;
+
+/// How long a period is, and so how long an entry has been held at least when it begins to be watched: short holds cost the
+/// server nothing.
+const PERIOD: Duration = Duration::from_secs(1);
 
 /// What is held on one session, and not watched yet because it has only just been taken. Short holds come and go here without
 /// waking the watcher, which looks once in a period.
@@ -38,7 +43,7 @@ struct State {
 #[derive(Debug)]
 struct HeldEntry {
     lock: LockKey,
-    id: EntryId,
+    entry: Entry,
     signal: LossSignal,
     /// In which period it was added; it is watched when a later one ends.
     period: u64,
@@ -52,10 +57,10 @@ impl Unwatched {
 
     /// The entry is held from now on; the signal will be told if it is found to be gone. Returns the key for
     /// [`forget`](Self::forget).
-    pub(super) fn add(&self, lock: LockKey, id: EntryId, signal: LossSignal) -> usize {
+    pub(super) fn add(&self, lock: LockKey, entry: Entry, signal: LossSignal) -> usize {
         let mut state = self.lock();
         let State { entries, period, runs } = &mut *state;
-        let key = entries.insert(HeldEntry { lock, id, signal, period: *period });
+        let key = entries.insert(HeldEntry { lock, entry, signal, period: *period });
         if !*runs {
             (*period, *runs) = (*period + 1, true);
             self.first.notify_one();
@@ -91,8 +96,6 @@ impl Unwatched {
 
     /// Returns when the next period ends; one begins when something is held.
     async fn period(&self) {
-        // Short holds cost the server nothing.
-        const PERIOD: Duration = Duration::from_secs(1);
         if !self.lock().runs {
             self.first.notified().await;
         }
@@ -101,13 +104,18 @@ impl Unwatched {
 }
 
 /// Watches what is held on a session for longer than a short time, where the session runs. Never returns.
-pub(super) async fn watch_held(session: Arc<dyn QueueSession>, unwatched: Arc<Unwatched>) {
+pub(super) async fn watch_held(
+    session: Arc<dyn QueueSession>,
+    unwatched: Arc<Unwatched>,
+    long_holds: Arc<LongHolds>,
+) {
     let mut watches = FuturesUnordered::new();
     let mut period = std::pin::pin!(unwatched.period());
     loop {
         tokio::select! {
             () = &mut period => {
-                watches.extend(unwatched.take_due().into_iter().map(|entry| watch_one(&*session, entry)));
+                let due = unwatched.take_due().into_iter();
+                watches.extend(due.map(|entry| watch_long_hold(&*session, &long_holds, entry)));
                 period.set(unwatched.period());
             }
             Some(()) = watches.next() => {}
@@ -115,17 +123,28 @@ pub(super) async fn watch_held(session: Arc<dyn QueueSession>, unwatched: Arc<Un
     }
 }
 
+/// Watches an entry that is held for longer than a short time, and lets others find it meanwhile.
+async fn watch_long_hold(session: &dyn QueueSession, long_holds: &LongHolds, held: HeldEntry) {
+    let HeldEntry { lock, entry, signal, .. } = &held;
+    if entry.kind == EntryKind::Exclusive {
+        long_holds.add(lock.clone(), entry.label.clone(), signal.clone(), PERIOD);
+    }
+    watch_one(session, &held).await;
+    long_holds.remove(lock, signal);
+}
+
 /// Returns when the entry is not there any more, for whatever reason; tells its owner, unless he is giving it back.
-async fn watch_one(session: &dyn QueueSession, HeldEntry { lock, id, signal, .. }: HeldEntry) {
+async fn watch_one(session: &dyn QueueSession, HeldEntry { lock, entry, signal, .. }: &HeldEntry) {
+    let id = &entry.id;
     let mut backoff = Backoff::default();
     loop {
-        let watched = watch(session, &lock, &id, vec![id.clone()], Revision::default()).await;
+        let watched = watch(session, lock, id, vec![id.clone()], Revision::default()).await;
         if signal.is_over() {
             return;
         }
         let standing = match watched {
             Ok(Some(standing)) => Ok(standing),
-            Ok(None) => session.look(&lock, &id).await,
+            Ok(None) => session.look(lock, id).await,
             Err(error) => Err(error),
         };
         match standing {

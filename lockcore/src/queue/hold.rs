@@ -1,6 +1,7 @@
 //! What stands behind the guard of a queued lock.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -13,6 +14,7 @@ use crate::queue::Standing;
 use crate::queue::acquire::Grant;
 use crate::queue::backoff::Backoff;
 use crate::queue::open::Ticket;
+use crate::queue::sessions::doing;
 use crate::session::Loss;
 
 /// A granted entry. Its ticket gives it back when it is dropped.
@@ -26,10 +28,10 @@ pub(super) struct QueueHold {
 }
 
 impl QueueHold {
-    pub(super) fn new(Grant { ticket, token }: Grant) -> Self {
+    pub(super) fn new(Grant { ticket, entry, token }: Grant) -> Self {
         let loss_signal = LossSignal::new(ticket.open.lease().clone());
-        let Ticket { open, lock, id, .. } = &ticket;
-        let key = Some(open.unwatched().add(lock.clone(), id.clone(), loss_signal.clone()));
+        let Ticket { open, lock, .. } = &ticket;
+        let key = Some(open.unwatched().add(lock.clone(), entry, loss_signal.clone()));
         Self { ticket, token, loss_signal, key }
     }
 
@@ -72,6 +74,10 @@ impl Hold for QueueHold {
         &self.loss_signal
     }
 
+    fn place(&self) -> Arc<str> {
+        self.ticket.open.place().clone()
+    }
+
     async fn verify(&self) -> Result<()> {
         let Ticket { open, lock, id, .. } = &self.ticket;
         let standing = tokio::select! {
@@ -112,7 +118,8 @@ impl Hold for QueueHold {
                 return Ok(Released::Lost(loss.unwrap_or(Loss::Expired)));
             }
             if !error.is_retryable() {
-                return Err(error.with_effect(Effect::Unknown));
+                let Ticket { open, lock, .. } = &self.ticket;
+                return Err(doing("release", Some(lock), open.place())(error.with_effect(Effect::Unknown)));
             }
             certain &= error.effect() == Effect::None;
             backoff.pause().await;

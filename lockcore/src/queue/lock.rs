@@ -12,7 +12,7 @@ use crate::name::LockName;
 use crate::queue::acquire::{Patience, Request, acquire};
 use crate::queue::hold::QueueHold;
 use crate::queue::rule::UNBOUNDED;
-use crate::queue::sessions::Sessions;
+use crate::queue::sessions::{Sessions, doing};
 use crate::queue::standing::{Standing, standing};
 use crate::snapshot::{QueuedEntry, Revision};
 
@@ -25,10 +25,11 @@ pub(super) struct QueueLock {
 
 impl QueueLock {
     pub(super) fn new(sessions: Arc<Sessions>, name: &str, kind: LockKind) -> Result<Self> {
-        if let LockKind::Semaphore { limit: 0 | UNBOUNDED } = kind {
-            return Err(invalid_input(format!("a semaphore has from 1 to {} permits", UNBOUNDED - 1)));
+        let key = LockKey::new(entry_kind(kind, 1).family(), LockName::new(name)?);
+        if let LockKind::Semaphore { limit: limit @ (0 | UNBOUNDED) } = kind {
+            let message = format!("{key} with {limit} permits: a semaphore has from 1 to {}", UNBOUNDED - 1);
+            return Err(invalid_input(message));
         }
-        let key = LockKey { family: entry_kind(kind, 1).family(), name: LockName::new(name)? };
         Ok(Self { sessions, key, kind })
     }
 
@@ -38,7 +39,8 @@ impl QueueLock {
             LockKind::Exclusive | LockKind::Shared => 1,
         };
         if !(1..=limit).contains(&options.permits) {
-            let message = format!("{} permits asked of a lock that has {limit}", options.permits);
+            let message =
+                format!("{} permits asked for, but it has {limit}: ask for 1 to {limit}", options.permits);
             return Err(invalid_input(message));
         }
         let label = options.label.as_ref().unwrap_or(&DEFAULT_LABEL);
@@ -82,20 +84,31 @@ impl DistributedLock for QueueLock {
     }
 
     async fn acquire_with(&self, options: &AcquireOptions) -> Result<Option<LockGuard>> {
-        let request = self.request(options)?;
-        let grant = acquire(&self.sessions, &request).await?;
+        let grant = match self.request(options) {
+            Ok(request) => acquire(&self.sessions, &request).await,
+            Err(error) => Err(error),
+        };
+        let grant = grant.map_err(doing("acquire", Some(&self.key), self.sessions.place()))?;
         Ok(grant.map(|grant| LockGuard::new(Box::new(QueueHold::new(grant)))))
     }
 
     async fn queue(&self) -> Result<Vec<QueueEntry>> {
-        let open = self.sessions.current().await?;
-        let entries = open.unless_lost(open.session().describe(&self.key)).await?;
+        let entries = async {
+            let open = self.sessions.current().await?;
+            open.unless_lost(open.session().describe(&self.key)).await
+        };
+        let place = self.sessions.place();
+        let entries = entries.await.map_err(doing("read the queue of", Some(&self.key), place))?;
         Ok(QueueEntry::view(entries, self.kind))
     }
 
     async fn acquirable(&self) -> Result<bool> {
-        let open = self.sessions.current().await?;
-        let mut entries = open.unless_lost(open.session().list(&self.key)).await?.entries;
+        let queue = async {
+            let open = self.sessions.current().await?;
+            open.unless_lost(open.session().list(&self.key)).await
+        };
+        let queue = queue.await.map_err(doing("look at", Some(&self.key), self.sessions.place()))?;
+        let mut entries = queue.entries;
         let id = EntryId::random();
         entries.push(QueuedEntry { id: id.clone(), kind: entry_kind(self.kind, 1) });
         Ok(standing(&entries, &id, Revision::default()) == Standing::Holds)

@@ -1,5 +1,6 @@
 //! A lock service over any [`QueueBackend`].
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::entry::LockKey;
 use crate::error::Result;
 use crate::lock::{DistributedLock, LockKind};
 use crate::queue::lock::QueueLock;
-use crate::queue::sessions::Sessions;
+use crate::queue::sessions::{Sessions, doing};
 use crate::service::LockService;
 use crate::session::SessionState;
 
@@ -41,6 +42,12 @@ impl QueueLocks {
     }
 }
 
+impl fmt::Display for QueueLocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.sessions.place())
+    }
+}
+
 #[async_trait]
 impl LockService for QueueLocks {
     fn exclusive(&self, name: &str) -> Result<Arc<dyn DistributedLock>> {
@@ -56,13 +63,19 @@ impl LockService for QueueLocks {
     }
 
     async fn names(&self) -> Result<Vec<LockKey>> {
-        let open = self.sessions.current().await?;
-        open.unless_lost(open.session().names()).await
+        let answer = async {
+            let open = self.sessions.current().await?;
+            open.unless_lost(open.session().names()).await
+        };
+        answer.await.map_err(doing("list all locks", None, self.sessions.place()))
     }
 
     async fn cleanup(&self) -> Result<u64> {
-        let open = self.sessions.current().await?;
-        open.unless_lost(open.session().cleanup()).await
+        let answer = async {
+            let open = self.sessions.current().await?;
+            open.unless_lost(open.session().cleanup()).await
+        };
+        answer.await.map_err(doing("clean up", None, self.sessions.place()))
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -79,6 +92,6 @@ impl LockService for QueueLocks {
 
     async fn close(&self) -> Result<()> {
         let last = self.sessions.close();
-        last.session().close().await
+        last.session().close().await.map_err(doing("close the session", None, last.place()))
     }
 }

@@ -10,6 +10,7 @@ mod janitor;
 mod lock;
 mod locks;
 mod open;
+mod reentry;
 pub mod rule;
 mod sessions;
 mod watch;

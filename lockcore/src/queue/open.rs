@@ -9,6 +9,7 @@ use crate::entry::{EntryId, LockKey};
 use crate::error::{Error, Result};
 use crate::queue::held::{Unwatched, watch_held};
 use crate::queue::janitor::{Removal, remove_dropped};
+use crate::queue::reentry::LongHolds;
 use crate::queue::standing::Standing;
 use crate::queue::watch::watch;
 use crate::session::Lease;
@@ -18,22 +19,30 @@ use crate::snapshot::Revision;
 #[derive(Debug)]
 pub(super) struct OpenSession {
     session: Arc<dyn QueueSession>,
+    /// What errors call the place where it is.
+    place: Arc<str>,
     removals: UnboundedSender<Removal>,
     unwatched: Arc<Unwatched>,
+    long_holds: Arc<LongHolds>,
 }
 
 impl OpenSession {
     /// Starts the janitor and the watcher of this session, on the current runtime.
-    pub(super) fn new(session: Arc<dyn QueueSession>) -> Self {
+    pub(super) fn new(session: Arc<dyn QueueSession>, place: Arc<str>) -> Self {
         let (removals, requests) = unbounded_channel();
         let unwatched = Arc::<Unwatched>::default();
-        let watcher = watch_held(session.clone(), unwatched.clone());
+        let long_holds = Arc::<LongHolds>::default();
+        let watcher = watch_held(session.clone(), unwatched.clone(), long_holds.clone());
         tokio::spawn(remove_dropped(session.clone(), requests, watcher));
-        Self { session, removals, unwatched }
+        Self { session, place, removals, unwatched, long_holds }
     }
 
     pub(super) fn session(&self) -> &dyn QueueSession {
         &*self.session
+    }
+
+    pub(super) fn place(&self) -> &Arc<str> {
+        &self.place
     }
 
     pub(super) fn lease(&self) -> &Lease {
@@ -43,6 +52,11 @@ impl OpenSession {
     /// What is held, until it is watched.
     pub(super) fn unwatched(&self) -> &Unwatched {
         &self.unwatched
+    }
+
+    /// What is held exclusively, and not only for a moment.
+    pub(super) fn long_holds(&self) -> &LongHolds {
+        &self.long_holds
     }
 
     /// The server's answer, or the loss of the session, whichever comes first.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::backend::QueueBackend;
 use crate::capabilities::Capabilities;
+use crate::entry::LockKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::backoff::Backoff;
 use crate::queue::open::OpenSession;
@@ -18,6 +19,8 @@ use crate::session::Loss;
 #[derive(Debug)]
 pub(super) struct Sessions {
     backend: Arc<dyn QueueBackend>,
+    /// What errors call it.
+    place: Arc<str>,
     state: Mutex<State>,
     /// Changes while the state is locked.
     closed: watch::Sender<bool>,
@@ -37,9 +40,10 @@ type Opening = Shared<BoxFuture<'static, Result<Arc<OpenSession>>>>;
 impl Sessions {
     /// Opens the first session.
     pub(super) async fn connect(backend: Arc<dyn QueueBackend>) -> Result<Self> {
-        let last = Arc::new(OpenSession::new(backend.open_session().await?));
+        let place: Arc<str> = backend.place().into();
+        let last = Arc::new(OpenSession::new(backend.open_session().await?, place.clone()));
         let state = Mutex::new(State { last, opening: None, pauses: Backoff::default() });
-        Ok(Self { backend, state, closed: watch::Sender::new(false) })
+        Ok(Self { backend, place, state, closed: watch::Sender::new(false) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -66,8 +70,8 @@ impl Sessions {
     }
 
     /// What errors call the place where the locks live.
-    pub(super) fn place(&self) -> String {
-        self.backend.place()
+    pub(super) fn place(&self) -> &str {
+        &self.place
     }
 
     /// How long connecting may take.
@@ -118,7 +122,8 @@ impl Sessions {
                 let pause = sessions.lock().pauses.next();
                 tokio::time::sleep(pause).await;
             }
-            sessions.opened(opened.map(|session| Arc::new(OpenSession::new(session))))
+            let place = sessions.place.clone();
+            sessions.opened(opened.map(|session| Arc::new(OpenSession::new(session, place))))
         });
         opening
             .map(|opened| opened.unwrap_or_else(|error| Err(broke_off().with_source(error))))
@@ -140,7 +145,16 @@ impl Sessions {
     }
 }
 
+/// Makes an error tell first what was being done, with which lock and where.
+pub(super) fn doing(what: &str, lock: Option<&LockKey>, place: &str) -> impl FnOnce(Error) -> Error {
+    move |error| match lock {
+        Some(lock) => error.with_context(format_args!("{what} {lock} ({place})")),
+        None => error.with_context(format_args!("{what} ({place})")),
+    }
+}
+
 /// Its runtime ended, or stands still; the next who needs a session opens one himself.
 fn broke_off() -> Error {
-    Error::new(ErrorKind::Backend, "opening a session broke off").with_retryable(true)
+    let message = "opening a session broke off, because its runtime ended or stands still: try again";
+    Error::new(ErrorKind::Backend, message).with_retryable(true)
 }

@@ -2,7 +2,22 @@
 
 use std::time::Duration;
 
-use crate::session::{Loss, Moment, SessionState};
+use crate::session::{Loss, Moment};
+
+/// What is known of a lease at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeaseState {
+    /// The session lives.
+    Live,
+    /// The session may be over, but not before this moment; `None` where it lasts until it is ended.
+    Doubtful {
+        /// When it will count as lost if nothing is heard.
+        until: Option<Moment>,
+    },
+    /// The session is over.
+    Lost(Loss),
+}
 
 /// Counts the life of a session from the *sending* of the last acknowledged renewal, the only moment of which
 /// we know that the server cannot have counted from an earlier one.
@@ -81,15 +96,15 @@ impl LeaseClock {
     }
 
     /// What is known at `now`. Once lost stays lost.
-    pub fn state(&mut self, now: Moment) -> SessionState {
+    pub fn state(&mut self, now: Moment) -> LeaseState {
         let deadline = self.deadline();
         if deadline.is_some_and(|deadline| now >= deadline) {
             self.end(Loss::Deadline);
         }
         match (self.loss, self.in_doubt) {
-            (Some(loss), _) => SessionState::Lost(loss),
-            (None, true) => SessionState::Doubtful { until: deadline },
-            (None, false) => SessionState::Live,
+            (Some(loss), _) => LeaseState::Lost(loss),
+            (None, true) => LeaseState::Doubtful { until: deadline },
+            (None, false) => LeaseState::Live,
         }
     }
 }

@@ -9,27 +9,46 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 pub use keep_alive::{KeepAlive, keep_alive};
-pub use lease::LeaseClock;
+pub use lease::{LeaseClock, LeaseState};
 pub use moment::{Clock, Moment};
 
-/// What is known of a session.
+/// What is known of a session. Displayed, it is one line for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SessionState {
     /// It lives.
     Live,
     /// The connection is down or does not answer. Everything is still held, at least until then.
     Doubtful {
         /// When it will count as lost if nothing is heard; `None` where a session has no such limit.
-        until: Option<Moment>,
+        ///
+        /// Computed at the call. On Linux an [`Instant`] stands still while the machine sleeps, which sessions do not: after such a
+        /// sleep the session is lost earlier than this says. Ask again then, or wait with [`LossSignal::lost`](crate::LossSignal::lost),
+        /// which counts the sleep.
+        until: Option<Instant>,
     },
     /// It is over, and with it everything that was held.
     Lost(Loss),
+}
+
+impl fmt::Display for SessionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SessionState::Live => f.write_str("live"),
+            SessionState::Doubtful { until: None } => f.write_str("in doubt: the server does not answer"),
+            SessionState::Doubtful { until: Some(until) } => {
+                let left = until.saturating_duration_since(tokio::time::Instant::now().into_std());
+                write!(f, "in doubt: the server does not answer; lost in {left:.1?} if that stays so")
+            }
+            SessionState::Lost(loss) => write!(f, "lost: {loss}"),
+        }
+    }
 }
 
 /// Why something is no longer held.
@@ -150,7 +169,13 @@ impl Lease {
     /// What is known now, computed at the call.
     pub fn state(&self) -> SessionState {
         let now = self.now();
-        self.lock().state(now)
+        // Of tokio's clock, which tests pause: it is that of the system otherwise.
+        let instant = |moment| tokio::time::Instant::now().into_std().checked_add(now.until(moment));
+        match self.lock().state(now) {
+            LeaseState::Live => SessionState::Live,
+            LeaseState::Doubtful { until } => SessionState::Doubtful { until: until.and_then(instant) },
+            LeaseState::Lost(loss) => SessionState::Lost(loss),
+        }
     }
 
     /// Why the session is lost, if it is.
@@ -159,9 +184,10 @@ impl Lease {
         if end == NEVER || self.now().nanoseconds() < end {
             return None;
         }
-        match self.state() {
-            SessionState::Lost(loss) => Some(loss),
-            SessionState::Live | SessionState::Doubtful { .. } => None,
+        let now = self.now();
+        match self.lock().state(now) {
+            LeaseState::Lost(loss) => Some(loss),
+            LeaseState::Live | LeaseState::Doubtful { .. } => None,
         }
     }
 
