@@ -91,15 +91,14 @@ async fn only_a_message_about_an_entry_tells_its_waiter_anything() {
     let inbox = bed.inbox(&line[1].entry.id).await;
     let [ahead, own] = [&line[0], &line[1]].map(|waiter| bed.find(&waiter.entry.id));
     let [ahead, own] = [ahead.await.unwrap(), own.await.unwrap()].map(|key| key.create_revision());
-    let Standing::Waits { wake, seen } = &line[1].standing else { panic!() };
     let messages = async {
-        for text in ["nonsense".to_owned(), ahead.to_string(), (own + 1).to_string()] {
+        for text in ["garbage".to_owned(), ahead.to_string(), (own + 1).to_string()] {
             bed.put(&inbox, &text).await;
         }
         eventually("a watch", || async { bed.watches().await == 3.0 }).await;
     };
     tokio::select! {
-        _ = line[1].session.watch(&lock, &line[1].entry.id, wake, *seen) => panic!("nobody said that it holds"),
+        () = line[1].told() => panic!("nobody said that it holds"),
         () = messages => {}
     }
     bed.put(&inbox, &own.to_string()).await;
