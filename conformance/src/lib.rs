@@ -20,7 +20,7 @@
 mod context;
 mod failure;
 mod fixture;
-mod history;
+pub mod history;
 mod process;
 pub mod proxy;
 pub mod server;
