@@ -12,7 +12,7 @@ use crate::backend::Removed;
 use crate::entry::{Entry, EntryId, EntryKind, FencingToken, LockKey};
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::lock::Wait;
-use crate::queue::attempt::{Attempt, End, Event, Failure, Next, Step};
+use crate::queue::attempt::{Attempt, End, Event, Failure, Next, Step, Turn};
 use crate::queue::backoff::Backoff;
 use crate::queue::locks::Sessions;
 use crate::queue::open::Ticket;
@@ -80,7 +80,7 @@ pub(super) async fn acquire(sessions: &Arc<Sessions>, request: &Request<'_>) -> 
     loop {
         let event = match next {
             Next::Do(step) => run.perform(step).await,
-            Next::Grant => return run.grant().map(Some),
+            Next::Grant(token) => return Ok(run.grant(token)),
             Next::End(end) => return run.end(end).await,
         };
         next = run.on(event);
@@ -100,18 +100,17 @@ struct Run<'a> {
 struct Place {
     ticket: Ticket,
     entry: Entry,
-    token: Option<FencingToken>,
 }
 
 impl Run<'_> {
     fn on(&mut self, event: Event) -> Next {
         let loss = self.place.as_ref().and_then(|place| place.ticket.open.lease().loss());
-        let next = self.attempt.on(event, loss);
+        let Turn { next, left, armed } = self.attempt.on(event, loss);
         if let Some(place) = &mut self.place {
             // Before anything is sent: whoever drops this from here on leaves the entry to the janitor.
-            place.ticket.armed = self.attempt.may_have_entry();
+            place.ticket.armed = armed;
         }
-        if let (Some(loss), Next::Do(_)) = (loss, &next) {
+        if let Some(loss) = left {
             self.leave(loss);
         }
         next
@@ -130,15 +129,15 @@ impl Run<'_> {
         let patience = self.request.patience;
         let done = match &mut self.place {
             None => patience.limit(pin!(self.prepare(step))).await,
-            Some(Place { ticket, entry, token }) => {
-                let asked = pin!(ask(step, ticket, entry, token, &mut self.backoff));
+            Some(Place { ticket, entry }) => {
+                let asked = pin!(ask(step, ticket, entry, &mut self.backoff));
                 let within = pin!(patience.limit(asked));
                 ticket.open.lease().outlive(within).await.unwrap_or(Some(Ok(Event::Woken)))
             }
         };
         match done {
             Some(Ok(event)) => {
-                if let Event::Stands(_) = event {
+                if let Event::Enqueued(_) | Event::Stands(_) = event {
                     self.error = None;
                 }
                 event
@@ -161,7 +160,7 @@ impl Run<'_> {
         let Request { lock, kind, label, .. } = *self.request;
         let entry = Entry { id: EntryId::random(), kind, label: label.clone() };
         let ticket = Ticket { open, lock: lock.clone(), id: entry.id.clone(), armed: false };
-        self.place = Some(Place { ticket, entry, token: None });
+        self.place = Some(Place { ticket, entry });
         Ok(Event::Opened)
     }
 
@@ -172,11 +171,9 @@ impl Run<'_> {
         Event::Failed(failure)
     }
 
-    fn grant(self) -> Result<Grant> {
-        match self.place {
-            Some(Place { ticket, token: Some(token), .. }) => Ok(Grant { ticket, token }),
-            _ => Err(Error::new(ErrorKind::Backend, "the entry holds but never had a token")),
-        }
+    /// Nothing is granted without a place.
+    fn grant(self, token: FencingToken) -> Option<Grant> {
+        self.place.map(|Place { ticket, .. }| Grant { ticket, token })
     }
 
     async fn end(mut self, end: End) -> Result<Option<Grant>> {
@@ -230,22 +227,12 @@ fn is_outage(error: &Error) -> bool {
 }
 
 /// The steps with a place. What takes long has memory of its own, so that whoever gets the lock at once needs less.
-async fn ask(
-    step: Step,
-    ticket: &Ticket,
-    entry: &Entry,
-    token: &mut Option<FencingToken>,
-    backoff: &mut Backoff,
-) -> Result<Event> {
+async fn ask(step: Step, ticket: &Ticket, entry: &Entry, backoff: &mut Backoff) -> Result<Event> {
     let session = ticket.open.session();
     match step {
         // There is a place already.
         Step::Open => Ok(Event::Opened),
-        Step::Enqueue => {
-            let enqueued = session.enqueue(&ticket.lock, entry).await?;
-            *token = Some(enqueued.token);
-            Ok(Event::Stands(enqueued.standing))
-        }
+        Step::Enqueue => session.enqueue(&ticket.lock, entry).await.map(Event::Enqueued),
         Step::Look => session.look(&ticket.lock, &ticket.id).await.map(Event::Stands),
         Step::Watch { wake, seen } => {
             let begun = backoff.begin();
