@@ -13,6 +13,7 @@
 
 mod backend;
 mod capabilities;
+pub mod chance;
 mod config;
 mod entry;
 mod error;

@@ -105,6 +105,7 @@ pub(super) async fn watch_held(session: Arc<dyn QueueSession>, unwatched: Arc<Un
     let mut period = std::pin::pin!(unwatched.period());
     loop {
         tokio::select! {
+            biased;
             () = &mut period => {
                 watches.extend(unwatched.take_due().into_iter().map(|entry| watch_one(&*session, entry)));
                 period.set(unwatched.period());

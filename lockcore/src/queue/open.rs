@@ -7,6 +7,7 @@ use rand::RngExt;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::backend::{QueueSession, Removed, Revision};
+use crate::chance;
 use crate::entry::{EntryId, LockKey};
 use crate::error::{Error, Result};
 use crate::queue::held::{Unwatched, watch_held};
@@ -69,7 +70,7 @@ pub(super) async fn watch(
 ) -> Result<Option<Standing>> {
     const TRUSTED: Duration = Duration::from_secs(30);
     loop {
-        let trusted = TRUSTED.mul_f64(rand::rng().random_range(0.8..1.0));
+        let trusted = TRUSTED.mul_f64(chance::draw(|rng| rng.random_range(0.8..1.0)));
         let watched = session.watch(lock, waiter, &ids, seen);
         if let Ok(returned) = tokio::time::timeout(trusted, watched).await {
             return returned;
