@@ -17,6 +17,7 @@
 //! What a [`Fixture`] cannot break is listed as ignored, with the reason. [`server`] starts real servers,
 //! [`proxy`] stands between a client and its server.
 
+pub mod chaos;
 mod context;
 mod failure;
 mod fixture;
