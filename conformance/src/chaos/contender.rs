@@ -170,8 +170,8 @@ impl Contender {
         guard: LockGuard,
         mut writer: Option<&mut Writer>,
     ) -> Result<(), Failure> {
-        let hold = Duration::from_millis(match self.rng.random_range(0..30) {
-            0 => self.rng.random_range(0..3000),
+        let hold = Duration::from_millis(match self.rng.random_range(0..15) {
+            0 => self.rng.random_range(0..6000),
             _ => self.rng.random_range(0..20),
         });
         let end = Instant::now() + hold;

@@ -70,7 +70,7 @@ pub async fn run(registry: &Registry, plan: &Plan, nodes: Option<&dyn Nodes>) ->
     let url: LockUrl = plan.url.parse()?;
     let locks = registry.connect_url(url).await?;
     let session = locks.session_time().unwrap_or(Duration::from_secs(4));
-    let calm = (plan.time / 4).max(2 * session + Duration::from_secs(8));
+    let calm = (plan.time / 4).max(2 * session + Duration::from_secs(4));
     let resource = Arc::new(Resource::default());
     let directory = tempfile::tempdir()?;
     let begun = now();
