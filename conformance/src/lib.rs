@@ -17,11 +17,12 @@
 //! What a [`Fixture`] cannot break is listed as ignored, with the reason. [`server`] starts real servers,
 //! [`proxy`] stands between a client and its server, and [`deadline`] ends what waits too long.
 
+pub mod chaos;
 mod context;
 pub mod deadline;
 mod failure;
 mod fixture;
-mod history;
+pub mod history;
 mod process;
 pub mod proxy;
 pub mod server;

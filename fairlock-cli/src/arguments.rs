@@ -196,6 +196,14 @@ pub(crate) struct ConformanceOptions {
     #[arg(long)]
     pub(crate) filter: Option<String>,
 
+    /// In the place of trials, let processes contend for so long, break their network, stop and kill them
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "filter")]
+    pub(crate) chaos: Option<Duration>,
+
+    /// What chaos breaks, and when, follows from this number [default: a random one]
+    #[arg(long, value_name = "N", requires = "chaos")]
+    pub(crate) seed: Option<u64>,
+
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

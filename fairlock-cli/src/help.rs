@@ -85,8 +85,14 @@ JSON: an array of objects with
   outcome  \"passed\", \"failed\" or \"ignored\"
   reason   why it failed or was ignored, or null
 
+--chaos starts five processes that contend, behind proxies if the URL names hosts with ports; no server is touched. \
+What they logged is checked afterwards: exclusion, order, tokens, hand-overs, losses, leftovers. It takes half as long \
+again, and ends with 1 if a promise was broken. JSON: an object with seed, grants, ungranted, losses, refused_writes, \
+broken (how often what was) and violations.
+
 Examples:
   fairlock conformance --url zookeeper://localhost:2181/playground
+  fairlock conformance --chaos 5m --url etcd://localhost:2379/playground
   fairlock conformance --filter exclusion";
 
 pub(crate) const BENCH_ONLY: &str = "\

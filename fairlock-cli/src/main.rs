@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod chaos;
 mod child;
 mod cleanup;
 mod conformance;
@@ -40,6 +41,9 @@ fn main() -> ExitCode {
     if let Some(exit) = ::conformance::serve_as_holder(&fairlock::registry()) {
         return exit;
     }
+    if let Some(exit) = ::conformance::chaos::serve_as_contender(&fairlock::registry()) {
+        return exit;
+    }
     if let Some(exit) = child::become_command() {
         return exit;
     }
@@ -66,7 +70,10 @@ fn execute(Arguments { url, command }: &Arguments) -> Result<ExitCode, Failure> 
         Command::Cleanup => on_runtime(cleanup::cleanup(url)),
         Command::Conformance(options) => {
             allow_many_files()?;
-            conformance::conformance(url, options)
+            match options.chaos {
+                Some(time) => on_runtime(chaos::chaos(url, options, time)),
+                None => conformance::conformance(url, options),
+            }
         }
         Command::Bench(options) => {
             allow_many_files()?;

@@ -199,3 +199,25 @@ fn a_signal_ends_the_command_while_it_connects() {
     let code = ended.recv_timeout(std::time::Duration::from_secs(60)).expect("the command ends");
     assert_eq!(code, Some(128 + 15));
 }
+
+#[test]
+fn chaos_in_a_directory_breaks_no_promise_and_says_what_it_broke() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("file://{}/locks", directory.path().display());
+    let output = fairlock(&url, &["conformance", "--chaos", "3s", "--seed", "7", "--json"]);
+    let judgement: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{judgement}");
+    assert_eq!(judgement["violations"], serde_json::json!([]));
+    assert!(judgement["grants"].as_u64().unwrap() > 20, "{judgement}");
+    assert_eq!(judgement["seed"], 7);
+}
+
+#[test]
+fn chaos_needs_a_place_that_processes_share() {
+    assert_fails(&fairlock("memory://", &["conformance", "--chaos", "1s"]), 64, "processes share");
+    assert_fails(
+        &fairlock("memory://", &["conformance", "--chaos", "1s", "--filter", "try/"]),
+        64,
+        "cannot be used",
+    );
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rand::RngExt;
 use smol_str::SmolStr;
 
+use crate::chance;
 use crate::name::LockName;
 use crate::queue::rule::UNBOUNDED;
 
@@ -165,7 +166,7 @@ impl EntryId {
     pub fn random() -> Self {
         const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
         let mut bytes = [0u8; Self::LENGTH];
-        rand::rng().fill(&mut bytes);
+        chance::draw(|rng| rng.fill(&mut bytes));
         // The first eight are a little more frequent, which costs a tenth of a bit.
         let letters = bytes.map(|byte| ALPHABET[usize::from(byte) % ALPHABET.len()]);
         Self(std::str::from_utf8(&letters).expect("letters and digits are text").into())

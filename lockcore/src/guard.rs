@@ -173,6 +173,7 @@ impl LossSignal {
     /// Safe to drop and to call again.
     pub async fn lost(&self) -> Loss {
         tokio::select! {
+            biased;
             loss = self.shared.lease.lost() => loss,
             EntryEnd::Removed = self.shared.entry.wait() => Loss::Removed,
         }

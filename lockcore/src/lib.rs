@@ -15,6 +15,7 @@
 
 mod backend;
 mod capabilities;
+pub mod chance;
 mod config;
 mod entry;
 mod error;

@@ -8,7 +8,8 @@ use fixture::{GRANTED, LONG, Mood, PLACE, Server, exclusive, service, soon, warn
 use lockcore::queue::Standing;
 use lockcore::queue::attempt::{Attempt, End, Event, Failure, Next, Step};
 use lockcore::{
-    AcquireOptions, DistributedLock, DistributedLockExt, ErrorKind, LockService, Loss, Revision, Wait,
+    AcquireOptions, DistributedLock, DistributedLockExt, Enqueued, ErrorKind, FencingToken, LockService,
+    Loss, Revision, Wait,
 };
 use tokio::time::{Instant, sleep};
 
@@ -180,15 +181,16 @@ async fn a_try_that_is_not_answered_ends_with_the_connect_timeout() {
 /// Its entry on the lost session may still be there.
 #[test]
 fn a_try_behind_nobody_but_itself_does_not_say_that_others_were_first() {
-    let waits = || Event::Stands(Standing::Waits { wake: vec!["other".into()], seen: Revision::default() });
+    let standing = Standing::Waits { wake: vec!["other".into()], seen: Revision::default() };
+    let waits = Event::Enqueued(Enqueued { token: FencingToken::new(2), standing });
     let failed = || Event::Failed(Failure { retryable: true });
     let mut attempt = Attempt::new(false, true);
     attempt.begin();
-    assert_eq!(attempt.on(Event::Opened, None), Next::Do(Step::Enqueue));
-    assert_eq!(attempt.on(failed(), Some(Loss::Deadline)), Next::Do(Step::Pause));
-    assert_eq!(attempt.on(Event::Woken, None), Next::Do(Step::Open));
-    assert_eq!(attempt.on(Event::Opened, None), Next::Do(Step::Enqueue));
-    assert_eq!(attempt.on(waits(), None), Next::End(End::SessionLost(Loss::Deadline)));
+    assert_eq!(attempt.on(Event::Opened, None).next, Next::Do(Step::Enqueue));
+    assert_eq!(attempt.on(failed(), Some(Loss::Deadline)).next, Next::Do(Step::Pause));
+    assert_eq!(attempt.on(Event::Woken, None).next, Next::Do(Step::Open));
+    assert_eq!(attempt.on(Event::Opened, None).next, Next::Do(Step::Enqueue));
+    assert_eq!(attempt.on(waits, None).next, Next::End(End::SessionLost(Loss::Deadline)));
 }
 
 /// The server is not asked ever more often, whatever it says.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::prelude::*;
-use crate::history::History;
+use crate::history::Recorder;
 
 trials!("contention", Clients: [
     ten_clients_on_one_lock,
@@ -21,7 +21,7 @@ const ROUNDS: u32 = 10;
 
 /// Lets everybody take turns, and checks the history.
 async fn contend(context: Context, turn: Turn) -> Verdict {
-    let history = Arc::new(History::default());
+    let history = Arc::new(Recorder::default());
     let (mut clients, mut turns) = (Vec::new(), Vec::new());
     for number in 0..CLIENTS {
         let client = context.client().await?;
@@ -38,7 +38,7 @@ async fn contend(context: Context, turn: Turn) -> Verdict {
                     acquired => acquired?,
                 };
                 let Some(guard) = guard else { continue };
-                let hold = history.granted(lock.kind(), options.permits, &guard);
+                let hold = history.granted(&*lock, options.permits, &guard);
                 tokio::time::sleep(Duration::from_micros(200)).await;
                 hold.ends(guard.is_valid());
                 let released = guard.release().await?;

@@ -12,7 +12,7 @@ use crate::backend::Removed;
 use crate::entry::{Entry, EntryId, EntryKind, FencingToken, LockKey};
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::lock::Wait;
-use crate::queue::attempt::{Attempt, End, Event, Failure, Next, Step};
+use crate::queue::attempt::{Attempt, End, Event, Failure, Next, Step, Turn};
 use crate::queue::backoff::Backoff;
 use crate::queue::open::Ticket;
 use crate::queue::reentry::LongWait;
@@ -83,7 +83,7 @@ pub(super) async fn acquire(sessions: &Arc<Sessions>, request: &Request<'_>) -> 
     loop {
         let event = match next {
             Next::Do(step) => run.perform(step).await,
-            Next::Grant => return run.grant().map(Some),
+            Next::Grant(token) => return Ok(run.grant(token)),
             Next::End(end) => return run.end(end).await,
         };
         next = run.on(event);
@@ -104,18 +104,17 @@ struct Run<'a> {
 struct Place {
     ticket: Ticket,
     entry: Entry,
-    token: Option<FencingToken>,
 }
 
 impl Run<'_> {
     fn on(&mut self, event: Event) -> Next {
         let loss = self.place.as_ref().and_then(|place| place.ticket.open.lease().loss());
-        let next = self.attempt.on(event, loss);
+        let Turn { next, left, armed } = self.attempt.on(event, loss);
         if let Some(place) = &mut self.place {
             // Before anything is sent: whoever drops this from here on leaves the entry to the janitor.
-            place.ticket.armed = self.attempt.may_have_entry();
+            place.ticket.armed = armed;
         }
-        if let (Some(loss), Next::Do(_)) = (loss, &next) {
+        if let Some(loss) = left {
             self.leave(loss);
         }
         next
@@ -134,15 +133,15 @@ impl Run<'_> {
         let patience = self.request.patience;
         let done = match &mut self.place {
             None => patience.limit(pin!(self.prepare(step))).await,
-            Some(Place { ticket, entry, token }) => {
-                let asked = pin!(ask(step, ticket, entry, token, (&mut self.backoff, &mut self.wait)));
+            Some(Place { ticket, entry }) => {
+                let asked = pin!(ask(step, ticket, entry, (&mut self.backoff, &mut self.wait)));
                 let within = pin!(patience.limit(asked));
                 ticket.open.lease().outlive(within).await.unwrap_or(Some(Ok(Event::Woken)))
             }
         };
         match done {
             Some(Ok(event)) => {
-                if let Event::Stands(_) = event {
+                if let Event::Enqueued(_) | Event::Stands(_) = event {
                     self.error = None;
                 }
                 event
@@ -165,7 +164,7 @@ impl Run<'_> {
         let Request { lock, kind, label, .. } = *self.request;
         let entry = Entry { id: EntryId::random(), kind, label: label.clone() };
         let ticket = Ticket { open, lock: lock.clone(), id: entry.id.clone(), armed: false };
-        self.place = Some(Place { ticket, entry, token: None });
+        self.place = Some(Place { ticket, entry });
         Ok(Event::Opened)
     }
 
@@ -176,14 +175,9 @@ impl Run<'_> {
         Event::Failed(failure)
     }
 
-    fn grant(self) -> Result<Grant> {
-        match self.place {
-            Some(Place { ticket, entry, token: Some(token) }) => Ok(Grant { ticket, entry, token }),
-            _ => Err(Error::new(
-                ErrorKind::Backend,
-                "the entry holds but never had a token: a defect of the driver, please report it",
-            )),
-        }
+    /// Nothing is granted without a place.
+    fn grant(self, token: FencingToken) -> Option<Grant> {
+        self.place.map(|Place { ticket, entry }| Grant { ticket, entry, token })
     }
 
     async fn end(mut self, end: End) -> Result<Option<Grant>> {
@@ -240,18 +234,13 @@ async fn ask(
     step: Step,
     ticket: &Ticket,
     entry: &Entry,
-    token: &mut Option<FencingToken>,
     (backoff, wait): (&mut Backoff, &mut LongWait),
 ) -> Result<Event> {
     let session = ticket.open.session();
     match step {
         // There is a place already.
         Step::Open => Ok(Event::Opened),
-        Step::Enqueue => {
-            let enqueued = session.enqueue(&ticket.lock, entry).await?;
-            *token = Some(enqueued.token);
-            Ok(Event::Stands(enqueued.standing))
-        }
+        Step::Enqueue => session.enqueue(&ticket.lock, entry).await.map(Event::Enqueued),
         Step::Look => session.look(&ticket.lock, &ticket.id).await.map(Event::Stands),
         Step::Watch { wake, seen } => {
             let begun = backoff.begin();

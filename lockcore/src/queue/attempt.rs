@@ -1,6 +1,7 @@
 //! PURE: one acquisition as a state machine. Events go in, the next step comes out; whoever runs it does the I/O.
 
-use crate::entry::EntryId;
+use crate::backend::Enqueued;
+use crate::entry::{EntryId, FencingToken};
 use crate::error::Error;
 use crate::queue::standing::Standing;
 use crate::session::Loss;
@@ -23,8 +24,8 @@ enum Phase {
     Opening,
     /// The entry is not known to be in the queue.
     Enqueueing,
-    /// The entry has been seen in the queue.
-    Queued,
+    /// The entry has been seen in the queue, with this token.
+    Queued(FencingToken),
 }
 
 /// What happened.
@@ -32,7 +33,9 @@ enum Phase {
 pub enum Event {
     /// There is a [session](Step::Open), and a new entry for it.
     Opened,
-    /// The server answered an [`Enqueue`](Step::Enqueue) or a [`Look`](Step::Look), or a [`Watch`](Step::Watch) told.
+    /// The server answered an [`Enqueue`](Step::Enqueue).
+    Enqueued(Enqueued),
+    /// The server answered a [`Look`](Step::Look), or a [`Watch`](Step::Watch) told.
     Stands(Standing),
     /// A [`Watch`](Step::Watch) returned, rightly or not, and told no more, or a [`Pause`](Step::Pause) is over.
     Woken,
@@ -60,10 +63,21 @@ impl From<&Error> for Failure {
 pub enum Next {
     /// Do this, and report what happened.
     Do(Step),
-    /// The entry holds.
-    Grant,
+    /// The entry holds, and this is its token.
+    Grant(FencingToken),
     /// The attempt is over, without the lock.
     End(End),
+}
+
+/// What an event makes of an acquisition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// What comes next.
+    pub next: Next,
+    /// The place is lost with its session: what comes next does without it.
+    pub left: Option<Loss>,
+    /// Whether there may be an entry that has to be removed, should the acquisition end now. Whoever has a guard has one.
+    pub armed: bool,
 }
 
 /// What to do.
@@ -118,15 +132,26 @@ impl Attempt {
         Next::Do(Step::Open)
     }
 
-    /// What comes after this event. `loss` is what the lease of the session says once the event is known, so that
-    /// nothing is granted with a lost session.
-    pub fn on(&mut self, event: Event, loss: Option<Loss>) -> Next {
-        if let Some(loss) = loss {
-            return self.lost(loss);
-        }
+    /// What comes after this event: the one decision whether there is a guard. `loss` is what the lease of the session says once
+    /// the event is known, so that nothing is granted with a lost session; `None` without a place.
+    pub fn on(&mut self, event: Event, loss: Option<Loss>) -> Turn {
+        let next = match loss {
+            Some(loss) => self.lost(loss),
+            None => self.next(event),
+        };
+        let left = loss.filter(|_| matches!(next, Next::Do(_)));
+        Turn { next, left, armed: self.residue }
+    }
+
+    fn next(&mut self, event: Event) -> Next {
         match event {
             Event::Opened => self.enqueue(),
-            Event::Stands(standing) => self.stands(standing),
+            Event::Enqueued(Enqueued { token, standing }) => self.stands(token, standing),
+            Event::Stands(standing) => match self.phase {
+                Phase::Queued(token) => self.stands(token, standing),
+                // Told of an entry of which the server has said nothing yet.
+                Phase::Opening | Phase::Enqueueing => self.repeat(),
+            },
             Event::Woken => self.repeat(),
             Event::Failed(Failure { retryable: true }) => Next::Do(Step::Pause),
             Event::Failed(Failure { retryable: false }) => Next::End(End::Failed),
@@ -134,17 +159,11 @@ impl Attempt {
         }
     }
 
-    /// Whether the entry may be in the queue, or may still get there: if the attempt ends now, in whatever way
-    /// but by a grant, the entry has to be removed.
-    pub fn may_have_entry(&self) -> bool {
-        self.residue
-    }
-
     fn repeat(&mut self) -> Next {
         match self.phase {
             Phase::Opening => Next::Do(Step::Open),
             Phase::Enqueueing => self.enqueue(),
-            Phase::Queued => Next::Do(Step::Look),
+            Phase::Queued(_) => Next::Do(Step::Look),
         }
     }
 
@@ -154,10 +173,10 @@ impl Attempt {
         Next::Do(Step::Enqueue)
     }
 
-    fn stands(&mut self, standing: Standing) -> Next {
-        self.phase = Phase::Queued;
+    fn stands(&mut self, token: FencingToken, standing: Standing) -> Next {
+        self.phase = Phase::Queued(token);
         match standing {
-            Standing::Holds => Next::Grant,
+            Standing::Holds => Next::Grant(token),
             Standing::Waits { wake, seen } if self.patient => Next::Do(Step::Watch { wake, seen }),
             // Perhaps behind nobody but ourselves.
             Standing::Waits { .. } => Next::End(self.lost.map_or(End::NotInTime, End::SessionLost)),
@@ -181,7 +200,7 @@ impl Attempt {
 
     fn out_of_time(&self) -> End {
         match self.phase {
-            Phase::Queued => End::NotInTime,
+            Phase::Queued(_) => End::NotInTime,
             Phase::Opening | Phase::Enqueueing => End::NotHeard,
         }
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::Instant;
 
+use crate::chance;
+
 /// Doubling pauses with jitter, from 10 ms to a second.
 #[derive(Debug)]
 pub(super) struct Backoff {
@@ -23,7 +25,7 @@ impl Backoff {
 
     /// How long to wait now.
     pub(super) fn next(&mut self) -> Duration {
-        let pause = self.next.mul_f64(rand::rng().random_range(0.5..1.0));
+        let pause = self.next.mul_f64(chance::draw(|rng| rng.random_range(0.5..1.0)));
         self.next = Self::LONGEST.min(self.next * 2);
         pause
     }

@@ -113,6 +113,7 @@ pub(super) async fn watch_held(
     let mut period = std::pin::pin!(unwatched.period());
     loop {
         tokio::select! {
+            biased;
             () = &mut period => {
                 let due = unwatched.take_due().into_iter();
                 watches.extend(due.map(|entry| watch_long_hold(&*session, &long_holds, entry)));

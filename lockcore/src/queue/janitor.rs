@@ -36,6 +36,7 @@ pub(super) fn remove_dropped(
     async move {
         let _abandoned = abandoned;
         tokio::select! {
+            biased;
             () = serve(&*session, requests) => {}
             () = watcher => {}
             loss = session.lease().lost() => match loss {
@@ -55,6 +56,7 @@ async fn serve(session: &dyn QueueSession, mut requests: UnboundedReceiver<Remov
     let mut removals = FuturesUnordered::new();
     loop {
         tokio::select! {
+            biased;
             request = requests.recv() => match request {
                 Some(removal) => removals.push(remove_for_certain(session, &window, removal)),
                 None => return,

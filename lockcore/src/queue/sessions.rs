@@ -103,6 +103,7 @@ impl Sessions {
         // It may run on a runtime that nobody drives any more, and whose clock stands still.
         let longest = 2 * self.connect_timeout() + Backoff::LONGEST;
         tokio::select! {
+            biased;
             opened = opening.clone() => opened,
             _ = closed.wait_for(|closed| *closed) => Err(Error::lost(Loss::Closed)),
             () = tokio::time::sleep(longest) => {

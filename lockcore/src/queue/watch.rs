@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use crate::backend::QueueSession;
+use crate::chance;
 use crate::entry::{EntryId, LockKey};
 use crate::error::Result;
 use crate::queue::standing::Standing;
@@ -24,7 +25,7 @@ pub(super) async fn watch(
 ) -> Result<Option<Standing>> {
     const TRUSTED: Duration = Duration::from_secs(30);
     loop {
-        let trusted = TRUSTED.mul_f64(rand::rng().random_range(0.8..1.0));
+        let trusted = TRUSTED.mul_f64(chance::draw(|rng| rng.random_range(0.8..1.0)));
         let watched = session.watch(lock, waiter, &ids, seen);
         if let Ok(returned) = tokio::time::timeout(trusted, watched).await {
             return returned;

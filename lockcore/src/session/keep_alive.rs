@@ -9,6 +9,7 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::{sleep, timeout};
 
+use crate::chance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Lease, Loss, Moment};
 
@@ -110,7 +111,7 @@ fn pause(lease: &Lease, failures: u32) -> Duration {
         return Duration::ZERO;
     };
     let pause = (interval / 64).saturating_mul(1 << doublings.min(5));
-    pause.mul_f64(rand::rng().random_range(0.5..1.0))
+    pause.mul_f64(chance::draw(|rng| rng.random_range(0.5..1.0)))
 }
 
 /// Late renewals lose sessions, so whoever keeps the runtime from them is told before that happens: at a third of the margin.

@@ -29,7 +29,7 @@ pub enum LeaseState {
 ///
 /// The rule is that of Chubby's jeopardy (Burrows, OSDI 2006, section 2.8) with the client's lease counted
 /// conservatively.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LeaseClock {
     granted: Option<Duration>,
     renewed: Moment,

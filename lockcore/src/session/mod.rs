@@ -244,6 +244,7 @@ impl Lease {
     pub async fn changed(&self) {
         let changed = self.shared.changed.notified();
         tokio::select! {
+            biased;
             () = changed => {}
             _ = self.lost(), if self.loss().is_none() => {}
         }

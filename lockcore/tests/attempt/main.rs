@@ -1,34 +1,28 @@
-//! Explores every order of events in which a few clients can run [`Attempt`]s against one server: lost replies,
-//! late requests, expiry, time-outs, cancellation, spurious wake-ups.
+//! Explores every order of events in which a few clients can run [`Attempt`](lockcore::queue::attempt::Attempt)s against one
+//! server: lost replies, late requests, reads of the past, expiry, crashes, time-outs, cancellation, spurious wake-ups.
 //!
-//! What runs the attempt in the library is asynchronous; here it is a few lines of `world.rs`, so that each of
-//! its moves can be interleaved with the others'.
+//! The attempt with its decision whether there is a guard, the rule and the lease's clock are those of the library. What runs
+//! them there is asynchronous; here it is a few lines of `world.rs`, so that each of its moves can be interleaved with the
+//! others'.
 
 mod client;
+mod moves;
+mod properties;
 mod world;
 
 use std::time::Duration;
 
-use client::{Client, Doing, Life};
 use lockcore::EntryKind;
-use lockcore::queue::Standing;
-use lockcore::queue::rule::holders;
+use moves::Action;
 use stateright::{Checker, Model, Property};
-use world::{Action, Asks, Bug, Lock, Queued, World, gone};
+use world::{Asks, Bug, Lock, World};
 
 impl Model for Lock {
     type State = World;
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        vec![World {
-            queue: Vec::new(),
-            tokens: 0,
-            clients: self.clients.iter().map(|asks| Client::new(asks.waits, asks.requeues)).collect(),
-            faults_left: self.faults,
-            granted: 0,
-            overtaken: false,
-        }]
+        vec![World::new(self)]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
@@ -44,80 +38,17 @@ impl Model for Lock {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always("valid grants exclude each other", |lock: &Lock, world: &World| {
-                let weights: Vec<u32> = lock.valid(world).map(|i| lock.kind(i).weight()).collect();
-                let limit = lock.kind(0).limit();
-                holders(limit, weights.iter().copied()) == weights.len()
-            }),
-            Property::always(
-                "a valid grant has its entry, and the entry's token",
-                |lock: &Lock, world: &World| {
-                    lock.valid(world).all(|i| {
-                        let own = world.queue.iter().find(|queued| queued.owner == world.owner(i));
-                        own.is_some_and(|own| Some(own.token) == world.clients[i].token)
-                    })
-                },
-            ),
-            Property::always("exclusive grants follow the queue", |lock: &Lock, world: &World| {
-                !(world.overtaken && lock.clients.iter().all(|asks| asks.kind == EntryKind::Exclusive))
-            }),
-            Property::always("an attempt that is over leaves no entry", |lock: &Lock, world: &World| {
-                let left = |queued: &Queued| world.clients[queued.owner.0].doing == Doing::Over;
-                !lock.quiet(world) || !world.queue.iter().any(left)
-            }),
-            Property::always("nobody sleeps who may hold", |lock: &Lock, world: &World| {
-                let sleeps = |i: usize| matches!(world.clients[i].doing, Doing::Watching(_));
-                let mut clients = 0..world.clients.len();
-                !lock.quiet(world)
-                    || !clients.any(|i| sleeps(i) && lock.standing(world, i) == Standing::Holds)
-            }),
-            Property::always("nobody sleeps whose entry is gone", |lock: &Lock, world: &World| {
-                let sleeps = |i: usize| matches!(world.clients[i].doing, Doing::Watching(_));
-                let unnoticed =
-                    |i: usize| sleeps(i) && gone(world, world.owner(i)) && !world.clients[i].meddled;
-                !lock.quiet(world) || !(0..world.clients.len()).any(unnoticed)
-            }),
-            Property::always("no guard is lost when it is given", |_: &Lock, world: &World| {
-                !world.clients.iter().any(|client| client.granted_too_late)
-            }),
-            Property::sometimes("a grant after a lost answer", |lock: &Lock, world: &World| {
-                lock.valid(world).any(|i| world.clients[i].lost_reply)
-            }),
-            Property::sometimes("a grant after an expiry", |lock: &Lock, world: &World| {
-                let mut sessions = world.clients.iter().flat_map(|client| &client.sessions);
-                sessions.any(|session| session.life == Life::Ended) && lock.valid(world).next().is_some()
-            }),
-            Property::sometimes("a grant on the second session of a client", |lock: &Lock, world: &World| {
-                lock.valid(world).any(|i| world.clients[i].sessions.len() > 1)
-            }),
-            Property::sometimes("a grant beside a late request", |lock: &Lock, world: &World| {
-                let over = world.clients.iter().filter(|client| client.doing == Doing::Over);
-                let late = over.flat_map(|client| &client.sessions).any(|session| session.late_enqueue);
-                late && lock.valid(world).next().is_some()
-            }),
-            Property::sometimes("everybody is done and nothing is left", |lock: &Lock, world: &World| {
-                let mut clients = world.clients.iter();
-                clients.all(|client| client.doing == Doing::Over)
-                    && lock.quiet(world)
-                    && world.queue.is_empty()
-            }),
-        ]
+        properties::properties(self.only)
     }
 }
 
 /// Two minutes are for the slowest of machines; a search that does not end proves nothing.
 const LONGEST: Duration = Duration::from_secs(120);
 
-fn explore(lock: Lock) -> impl Checker<Lock> {
+/// Explores all of it: nothing bad can be reached, everything good can.
+fn check(lock: Lock) {
     let checker = lock.checker().threads(2).timeout(LONGEST).spawn_dfs().join();
     eprintln!("{} states", checker.unique_state_count());
-    checker
-}
-
-/// Explores all of it: nothing bad can be reached, everything good can.
-fn check(clients: &[Asks], faults: u8) {
-    let checker = explore(Lock { clients: clients.to_vec(), faults, meddling: false, bug: Bug::None });
     assert!(checker.is_done(), "not explored to the end");
     checker.assert_properties();
 }
@@ -133,80 +64,92 @@ const fn of_two(permits: u32) -> Asks {
 
 #[test]
 fn two_exclusive_clients_and_two_faults() {
-    check(&[EXCLUSIVE, EXCLUSIVE], 2);
+    check(Lock::of(&[EXCLUSIVE, EXCLUSIVE], 2, Bug::None));
 }
 
 #[test]
-fn three_exclusive_clients_and_two_faults() {
-    check(&[EXCLUSIVE, EXCLUSIVE, EXCLUSIVE], 2);
+fn three_exclusive_clients_and_one_fault() {
+    check(Lock::of(&[EXCLUSIVE, EXCLUSIVE, EXCLUSIVE], 1, Bug::None));
 }
 
 #[test]
 fn a_client_that_only_tries() {
-    check(&[EXCLUSIVE, EXCLUSIVE, TRY], 1);
+    check(Lock::of(&[EXCLUSIVE, EXCLUSIVE, TRY], 1, Bug::None));
 }
 
 #[test]
 fn a_client_that_does_not_queue_again() {
-    check(&[EXCLUSIVE, EXCLUSIVE, ENDS_WITH_ITS_SESSION], 1);
+    check(Lock::of(&[EXCLUSIVE, EXCLUSIVE, ENDS_WITH_ITS_SESSION], 1, Bug::None));
 }
 
 #[test]
 fn shared_and_exclusive_clients() {
-    check(&[SHARED, EXCLUSIVE, SHARED], 1);
+    check(Lock::of(&[SHARED, EXCLUSIVE, SHARED], 1, Bug::None));
 }
 
 #[test]
 fn a_semaphore_of_two() {
-    check(&[of_two(1), of_two(1), of_two(2)], 1);
+    check(Lock::of(&[of_two(1), of_two(1), of_two(2)], 1, Bug::None));
 }
 
 /// Outside the contract, but people do it.
 #[test]
 fn somebody_removes_the_entries_of_waiters() {
-    let clients = vec![EXCLUSIVE, EXCLUSIVE];
-    let checker = explore(Lock { clients, faults: 2, meddling: true, bug: Bug::None });
-    assert!(checker.is_done(), "not explored to the end");
-    checker.assert_no_discovery("valid grants exclude each other");
-    checker.assert_no_discovery("an attempt that is over leaves no entry");
+    check(Lock { meddling: true, ..Lock::of(&[EXCLUSIVE, EXCLUSIVE], 2, Bug::None) });
 }
 
-fn finds(bug: Bug, clients: &[Asks], violated: &'static str) {
-    let checker = explore(Lock { clients: clients.to_vec(), faults: 1, meddling: false, bug });
-    assert!(checker.discovery(violated).is_some(), "{bug:?} was not found");
+/// A session whose time passes second by second; the server ends it by its own clock. Another client waits for that.
+fn timed(bug: Bug) -> Lock {
+    let clients = [ENDS_WITH_ITS_SESSION, ENDS_WITH_ITS_SESSION];
+    Lock { timed: Some(0), renewals: 1, ..Lock::of(&clients, 0, bug) }
 }
 
 #[test]
-fn the_search_finds_a_forgotten_residue() {
-    finds(Bug::ForgetsResidue, &[EXCLUSIVE, EXCLUSIVE], "an attempt that is over leaves no entry");
+fn sessions_that_are_renewed_and_expire() {
+    check(timed(Bug::None));
 }
 
-#[test]
-fn the_search_finds_an_early_expiry() {
-    finds(Bug::ExpiresTooEarly, &[EXCLUSIVE, EXCLUSIVE], "valid grants exclude each other");
+/// How long the shortest way into the mistake is.
+fn shortest(lock: &Lock, violated: &'static str) -> Option<usize> {
+    let lock = Lock { only: Some(violated), ..lock.clone() };
+    let checker = lock.checker().threads(1).timeout(LONGEST).spawn_bfs().join();
+    Some(checker.discovery(violated)?.into_actions().len())
 }
 
-#[test]
-fn the_search_finds_a_watch_that_is_set_too_late() {
-    finds(Bug::WatchMissesThePast, &[EXCLUSIVE, EXCLUSIVE], "nobody sleeps who may hold");
+/// Each mistake, the promise that it breaks, and in how many moves.
+fn mistakes() -> Vec<(Lock, &'static str, usize)> {
+    use properties::{AWAKE, HONEST, IN_TIME, NOTHING_LEFT, ONE_ENTRY, RULE};
+    let two = |bug| Lock::of(&[EXCLUSIVE, EXCLUSIVE], 1, bug);
+    let permits = Lock::of(&[of_two(1), of_two(1), of_two(1)], 0, Bug::WatchesOnlyOne);
+    vec![
+        (two(Bug::ForgetsResidue), NOTHING_LEFT, 6),
+        (two(Bug::ExpiresTooEarly), RULE, 5),
+        (timed(Bug::CountsFromReceipt), RULE, 13),
+        (two(Bug::WatchMissesThePast), AWAKE, 9),
+        (permits, AWAKE, 13),
+        (Lock { meddling: true, ..two(Bug::SkipsItsOwnEntry) }, RULE, 11),
+        (two(Bug::LooksBeforeItsOwnEntry), HONEST, 10),
+        (two(Bug::EnqueuesTwice), ONE_ENTRY, 6),
+        (two(Bug::AdoptsAForeignEntry), RULE, 9),
+        (two(Bug::RemovalIsNotFinal), NOTHING_LEFT, 7),
+        (Lock::of(&[EXCLUSIVE], 1, Bug::GrantsWithALostLease), IN_TIME, 5),
+    ]
 }
 
+/// Whoever changes the model sees by this whether it still bites.
 #[test]
-fn the_search_finds_a_wake_set_that_is_too_small() {
-    finds(Bug::WatchesOnlyOne, &[of_two(1), of_two(1), of_two(1)], "nobody sleeps who may hold");
-}
-
-#[test]
-fn the_search_finds_an_enqueue_that_is_not_idempotent() {
-    finds(Bug::EnqueuesTwice, &[EXCLUSIVE, EXCLUSIVE], "an attempt that is over leaves no entry");
-}
-
-#[test]
-fn the_search_finds_a_removal_that_is_not_final() {
-    finds(Bug::RemovalIsNotFinal, &[EXCLUSIVE, EXCLUSIVE], "an attempt that is over leaves no entry");
-}
-
-#[test]
-fn the_search_finds_a_guard_that_comes_with_a_lost_lease() {
-    finds(Bug::GrantsWithALostLease, &[EXCLUSIVE], "no guard is lost when it is given");
+fn each_mistake_is_found_in_so_many_moves() {
+    let found: Vec<_> = mistakes()
+        .iter()
+        .map(|(lock, violated, moves)| (lock.bug, *violated, *moves, shortest(lock, violated)))
+        .collect();
+    for (bug, violated, _, found) in &found {
+        eprintln!(
+            "| {bug:?} | {violated} | {} |",
+            found.map_or("not found".to_owned(), |moves| moves.to_string())
+        );
+    }
+    for (bug, _, moves, found) in found {
+        assert_eq!(found, Some(moves), "{bug:?}");
+    }
 }
