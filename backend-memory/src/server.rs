@@ -9,7 +9,7 @@ use lockcore::{
     Enqueued, Entry, EntryDetails, EntryId, Error, FencingToken, LockKey, Loss, QueuedEntry, Removed, Result,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::client::MemoryClient;
 use crate::queue::Queue;
@@ -18,6 +18,8 @@ use crate::queue::Queue;
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     state: Arc<Mutex<State>>,
+    /// Told whenever the first entry of any queue may be another.
+    heads: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +87,7 @@ impl Memory {
             queue.remove_session(session);
         }
         state.queues.retain(|_, queue| !queue.is_empty());
+        self.heads.notify_waiters();
     }
 
     pub(crate) fn enqueue(&self, session: u64, lock: LockKey, entry: Entry) -> Result<Enqueued> {
@@ -96,6 +99,7 @@ impl Memory {
         let State { queues, spare, .. } = &mut *state;
         let queue = queues.entry(lock).or_insert_with(|| std::mem::take(spare));
         let (place, standing) = queue.append(next, session, entry);
+        self.heads.notify_waiters();
         Ok(Enqueued { token: FencingToken::new(place), standing })
     }
 
@@ -105,6 +109,23 @@ impl Memory {
 
     pub(crate) fn list(&self, lock: &LockKey) -> Vec<QueuedEntry> {
         self.read(lock, Queue::list)
+    }
+
+    /// Returns when the first entry of the queue is another.
+    pub(crate) async fn head_changed(&self, lock: &LockKey, head: Option<&EntryId>) {
+        loop {
+            // Before it is looked at: whatever changes from here on is heard.
+            let told = self.heads.notified();
+            if self.read(lock, Queue::head).as_ref() != head {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// What tells this place from others.
+    pub(crate) fn number(&self) -> usize {
+        Arc::as_ptr(&self.state).addr()
     }
 
     pub(crate) fn describe(&self, lock: &LockKey) -> Vec<EntryDetails> {
@@ -124,6 +145,7 @@ impl Memory {
         if queue.get().is_empty() {
             state.spare = queue.remove();
         }
+        self.heads.notify_waiters();
         if removed { Removed::Now } else { Removed::Absent }
     }
 

@@ -139,6 +139,14 @@ impl QueueSession for Session {
         self.request(move |memory| Ok(memory.remove(lock, &id))).await
     }
 
+    async fn head_changed(&self, lock: &LockKey, head: Option<&EntryId>) -> Result<()> {
+        self.shared.memory.head_changed(lock, head).await;
+        if !self.link.is_healthy() {
+            self.link.wake_up().await;
+        }
+        Ok(())
+    }
+
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
         let lock = lock.clone();
         self.request(move |memory| Ok(memory.describe(&lock))).await

@@ -131,10 +131,11 @@
 use std::sync::Arc;
 
 pub use lockcore::{
-    AcquireOptions, Capabilities, Clocks, Config, DistributedLock, DistributedLockExt, Effect, EntryId,
-    EntryKind, Error, ErrorKind, Failover, Family, Fencing, FencingToken, HeldLock, LockGuard, LockKey,
-    LockKind, LockName, LockService, LockUrl, Loss, LossSignal, QueueEntry, Registry, Released, Result,
-    ServiceFactory, SessionState, Wait,
+    AcquireOptions, Capabilities, Clocks, Config, DistributedLock, DistributedLockExt, Effect, Election,
+    EntryId, EntryKind, Error, ErrorKind, Failover, Family, Fencing, FencingToken, HeldLock, Leader,
+    Leadership, LockGuard, LockKey, LockKind, LockName, LockPart, LockService, LockServiceExt, LockSet,
+    LockUrl, Loss, LossSignal, QueueEntry, Registry, Released, Result, ServiceFactory, SessionState,
+    SetGuard, Wait,
 };
 
 /// All schemes that this build knows: those of the cargo features that are on.

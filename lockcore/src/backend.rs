@@ -25,6 +25,12 @@ pub trait QueueBackend: Debug + Send + Sync + 'static {
     /// What errors call the place: the servers' addresses, or a path. Without credentials.
     fn place(&self) -> String;
 
+    /// What all programs call the place that use it, however each of them writes its URL: the same text for the same locks, another one
+    /// for others, such as another root of the same servers. Several locks at once are taken in its order.
+    fn identity(&self) -> String {
+        self.place()
+    }
+
     /// How long [opening a session](Self::open_session) may take, and so how long a try waits for an answer.
     fn connect_timeout(&self) -> Duration {
         Duration::from_secs(5)
@@ -115,6 +121,14 @@ pub trait QueueSession: Debug + Send + Sync + 'static {
     /// entry, and closing the session, end it for all of them.
     fn descriptor(&self, _lock: &LockKey, _id: &EntryId) -> Result<Option<OwnedFd>> {
         Ok(None)
+    }
+
+    /// Returns when the first entry of the queue may be another than the one that [`describe`](Self::describe) called `head` (`None`: when
+    /// there may be an entry), for those who stand in no queue themselves. It may return without reason, but not at once each time. A
+    /// driver whose server cannot wake anybody for it returns after a second.
+    async fn head_changed(&self, _lock: &LockKey, _head: Option<&EntryId>) -> Result<()> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok(())
     }
 
     /// The queue for people to read: every entry, in order, with all that is known of it.

@@ -6,6 +6,7 @@ mod closing;
 mod contention;
 mod disconnect;
 mod drops;
+mod election;
 mod exclusion;
 mod fairness;
 mod fencing;
@@ -16,6 +17,7 @@ mod outage;
 mod processes;
 mod release;
 mod semaphore;
+mod several;
 mod shared;
 mod timeout;
 mod tries;
@@ -44,6 +46,8 @@ pub(crate) const ALL: &[&[Trial]] = &[
     cleanup::TRIALS,
     closing::TRIALS,
     contention::TRIALS,
+    several::TRIALS,
+    election::TRIALS,
     processes::TRIALS,
 ];
 

@@ -47,6 +47,7 @@ pub(crate) enum Mistake {
     ShowsOnePermit,
     ShowsOtherTokens,
     ShowsTheQueueBackwards,
+    SleepsThroughChangesOfTheHead,
     SleepsThroughDepartures,
     SmallRequestPassesALargeOne,
     StartsTokensAnewWithEachSession,
@@ -310,6 +311,13 @@ impl QueueSession for Session {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    async fn head_changed(&self, lock: &LockKey, head: Option<&EntryId>) -> Result<()> {
+        if self.makes(Mistake::SleepsThroughChangesOfTheHead) {
+            std::future::pending::<()>().await;
+        }
+        self.honest.head_changed(&self.lock(lock), head).await
     }
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {

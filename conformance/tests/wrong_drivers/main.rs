@@ -134,6 +134,9 @@ wrong_drivers! {
     showing_the_queue_backwards:
         ShowsTheQueueBackwards, "view/holders_and_waiters_are_shown_in_order",
         "is not [(0, true, Exclusive";
+    sleeping_through_changes_of_the_head:
+        SleepsThroughChangesOfTheHead, "election/an_observer_sees_every_change_in_rising_terms",
+        "the observer is told nothing";
     sleeping_through_departures:
         SleepsThroughDepartures, "fairness/grants_follow_the_queue",
         "it is its turn, but nobody wakes the waiter";

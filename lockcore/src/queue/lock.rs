@@ -1,6 +1,8 @@
 //! One lock of a [`QueueLocks`](super::QueueLocks).
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -8,6 +10,7 @@ use crate::backend::{QueuedEntry, Revision};
 use crate::entry::{Entry, EntryId, EntryKind, LockKey};
 use crate::error::{Result, invalid_input};
 use crate::guard::LockGuard;
+use crate::label::encode;
 use crate::lock::{AcquireOptions, DistributedLock, LockKind, QueueEntry};
 use crate::name::LockName;
 use crate::queue::acquire::{Patience, Request, acquire};
@@ -32,7 +35,7 @@ impl QueueLock {
         Ok(Self { sessions, key, kind })
     }
 
-    fn request<'a>(&'a self, options: &'a AcquireOptions) -> Result<Request<'a>> {
+    fn request(&self, options: &AcquireOptions) -> Result<Request<'_>> {
         let limit = match self.kind {
             LockKind::Semaphore { limit } => limit,
             LockKind::Exclusive | LockKind::Shared => 1,
@@ -47,10 +50,19 @@ impl QueueLock {
                 format!("a label has at most {} bytes, this one has {}", Entry::MAX_LABEL, label.len());
             return Err(invalid_input(message));
         }
+        let value = options.value.as_deref();
+        if value.is_some_and(|value| value.len() > Entry::MAX_VALUE) {
+            let length = value.map_or(0, str::len);
+            let message = format!("a value has at most {} bytes, this one has {length}", Entry::MAX_VALUE);
+            return Err(invalid_input(message));
+        }
         Ok(Request {
             lock: &self.key,
             kind: entry_kind(self.kind, options.permits),
-            label,
+            label: match encode(label, value) {
+                Cow::Borrowed(_) => label.clone(),
+                Cow::Owned(text) => text.into(),
+            },
             patience: Patience::new(options.wait, self.sessions.connect_timeout()),
             requeues: options.requeue,
         })
@@ -91,6 +103,18 @@ impl DistributedLock for QueueLock {
         let open = self.sessions.current().await?;
         let entries = open.unless_lost(open.session().describe(&self.key)).await?;
         Ok(QueueEntry::view(entries, self.kind))
+    }
+
+    async fn head_changed(&self, head: Option<&EntryId>) -> Result<()> {
+        // No watch is trusted for long.
+        const TRUSTED: Duration = Duration::from_secs(30);
+        let open = self.sessions.current().await?;
+        let changed = open.unless_lost(open.session().head_changed(&self.key, head));
+        tokio::time::timeout(TRUSTED, changed).await.unwrap_or(Ok(()))
+    }
+
+    fn place(&self) -> String {
+        self.sessions.identity()
     }
 
     async fn acquirable(&self) -> Result<bool> {
