@@ -103,6 +103,17 @@
 //! # async fn work() -> u64 { 1 }
 //! ```
 //!
+//! # Not async?
+//!
+//! The module `blocking` (feature `blocking`) has the same locks for threads. Do not wrap each call in `Runtime::block_on` instead: on a
+//! runtime of the current-thread kind nothing runs between two such calls, no renewal is sent, and every lock is lost after one session
+//! time. Whoever keeps a runtime of his own needs one with worker threads, or has to drive it all the time.
+//!
+//! # Several at once, elections
+//!
+//! [`LockServiceExt`] makes more of locks: [`all`](LockServiceExt::all) takes several together, in one order for everybody, so that nobody
+//! waits in a circle; [`election`](LockServiceExt::election) lets candidates lead one after another, and others observe who does.
+//!
 //! # Configuration
 //!
 //! [`connect`] takes a URL or a [`Config`], which comes [from the environment](Config::from_env) or, with serde, from a
@@ -127,6 +138,9 @@
 //!
 //! A backend that is not in this crate registers its own scheme: `fairlock::registry().with("myscheme", factory)`. What it implements,
 //! and the parts that it is made of, are in the crate `lockcore`; this one exports what applications use.
+
+#[cfg(feature = "blocking")]
+pub mod blocking;
 
 use std::sync::Arc;
 
@@ -168,6 +182,9 @@ const BACKENDS: [(&str, &[&str], bool); 5] = [
 ];
 
 /// Connects to where the URL (or other [configuration](Config)) says that the locks live.
+///
+/// The session is kept alive by tasks of the runtime on which this is called, which has to run as long as locks are held: not only during
+/// calls, as with `block_on` on a current-thread runtime. Code that is not async uses the module `blocking`.
 ///
 /// # Errors
 ///
