@@ -141,6 +141,7 @@
 
 #[cfg(feature = "blocking")]
 pub mod blocking;
+pub mod fencing;
 
 use std::sync::Arc;
 
