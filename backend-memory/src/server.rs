@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 use lockcore::queue::Standing;
 use lockcore::{
-    Enqueued, Entry, EntryDetails, EntryId, Error, FencingToken, LockKey, Loss, QueuedEntry, Removed, Result,
+    Enqueued, Entry, EntryDetails, EntryId, Error, FencingToken, LockKey, Loss, QueuedEntry, Record,
+    Recorded, Removed, Result,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use crate::client::MemoryClient;
 use crate::queue::Queue;
@@ -20,6 +23,8 @@ pub struct Memory {
     state: Arc<Mutex<State>>,
     /// Told whenever the first entry of any queue may be another.
     heads: Arc<Notify>,
+    /// A point in time on both clocks, from which tokio's is told as the time of day: tests can pause it.
+    origin: Arc<OnceLock<(SystemTime, Instant)>>,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +35,7 @@ struct State {
     /// One that is in use no more: its memory serves the next.
     spare: Queue,
     sessions: FxHashSet<u64>,
+    records: FxHashMap<LockKey, Record>,
 }
 
 impl State {
@@ -121,6 +127,20 @@ impl Memory {
             }
             told.await;
         }
+    }
+
+    pub(crate) fn record(&self, lock: &LockKey) -> Recorded {
+        let (time, instant) = *self.origin.get_or_init(|| (SystemTime::now(), Instant::now()));
+        Recorded { record: self.lock().records.get(lock).cloned(), now: time + instant.elapsed() }
+    }
+
+    pub(crate) fn set_record(&self, lock: LockKey, record: Record) -> bool {
+        let mut state = self.lock();
+        let newer = state.records.get(&lock).is_some_and(|known| known.token > record.token);
+        if !newer {
+            state.records.insert(lock, record);
+        }
+        !newer
     }
 
     /// What tells this place from others.

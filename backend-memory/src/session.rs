@@ -10,8 +10,8 @@ use futures::future::{BoxFuture, Either, Ready, ready};
 use lockcore::queue::Standing;
 use lockcore::session::{Clock, Lease};
 use lockcore::{
-    Enqueued, Entry, EntryDetails, EntryId, Error, LockKey, Loss, QueueSession, Removed, Result, Revision,
-    Snapshot, watches_held,
+    Enqueued, Entry, EntryDetails, EntryId, Error, FencingToken, LockKey, Loss, QueueSession, Record,
+    Recorded, Removed, Result, Revision, Snapshot, watches_held,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -150,6 +150,16 @@ impl QueueSession for Session {
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
         let lock = lock.clone();
         self.request(move |memory| Ok(memory.describe(&lock))).await
+    }
+
+    async fn record(&self, lock: &LockKey) -> Result<Recorded> {
+        let lock = lock.clone();
+        self.request(move |memory| Ok(memory.record(&lock))).await
+    }
+
+    async fn set_record(&self, lock: &LockKey, token: FencingToken, text: &str) -> Result<bool> {
+        let (lock, record) = (lock.clone(), Record { token, text: text.to_owned() });
+        self.request(move |memory| Ok(memory.set_record(lock, record))).await
     }
 
     async fn names(&self) -> Result<Vec<LockKey>> {

@@ -112,7 +112,8 @@
 //! # Several at once, elections
 //!
 //! [`LockServiceExt`] makes more of locks: [`all`](LockServiceExt::all) takes several together, in one order for everybody, so that nobody
-//! waits in a circle; [`election`](LockServiceExt::election) lets candidates lead one after another, and others observe who does.
+//! waits in a circle; [`election`](LockServiceExt::election) lets candidates lead one after another, and others observe who does;
+//! [`once`](LockServiceExt::once) runs a job at most once in a period. What has to check tokens finds help in [`fencing`].
 //!
 //! # Configuration
 //!
@@ -142,15 +143,17 @@
 #[cfg(feature = "blocking")]
 pub mod blocking;
 pub mod fencing;
+#[cfg(doctest)]
+mod guide;
 
 use std::sync::Arc;
 
 pub use lockcore::{
     AcquireOptions, Capabilities, Clocks, Config, DistributedLock, DistributedLockExt, Effect, Election,
-    EntryId, EntryKind, Error, ErrorKind, Failover, Family, Fencing, FencingToken, HeldLock, Leader,
+    EntryId, EntryKind, Error, ErrorKind, Failover, Family, Fencing, FencingToken, HeldLock, LastRun, Leader,
     Leadership, LockGuard, LockKey, LockKind, LockName, LockPart, LockService, LockServiceExt, LockSet,
-    LockUrl, Loss, LossSignal, QueueEntry, Registry, Released, Result, ServiceFactory, SessionState,
-    SetGuard, Wait,
+    LockUrl, Loss, LossSignal, Once, QueueEntry, Record, Recorded, Registry, Released, Result, RunEnd,
+    ServiceFactory, SessionState, SetGuard, Turn, Wait,
 };
 
 /// All schemes that this build knows: those of the cargo features that are on.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use backend_memory::{Memory, MemoryClient};
 use conformance::server::{Etcd, Redis, ZooKeeper};
 use fairlock::blocking::{Locks, connect};
-use fairlock::{DistributedLockExt, ErrorKind, LockService, Loss, Released};
+use fairlock::{DistributedLockExt, ErrorKind, LockService, Loss, Released, RunEnd, Turn};
 use tokio::runtime::Runtime;
 
 /// Short enough to wait for.
@@ -195,4 +195,15 @@ fn leaders_are_observed() {
     assert_eq!(leadership.resign().unwrap(), Released::Held);
     assert!(leaders.next().unwrap().unwrap().is_none());
     assert!(election.leader().unwrap().is_none());
+}
+
+/// A job may use other locks: it does not run inside an async context.
+#[test]
+fn jobs_run_once() {
+    let locks = memory(&Memory::new().client());
+    let job = locks.once("nightly", Duration::from_secs(3600)).unwrap();
+    let work = || job.run(|_| locks.exclusive("other").unwrap().acquire().map(drop));
+    assert!(matches!(work().unwrap(), Turn::Ran(Ok(()))));
+    assert!(matches!(work().unwrap(), Turn::NotDue(_)));
+    assert_eq!(job.last_run().unwrap().unwrap().end, RunEnd::Succeeded);
 }

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use crate::capabilities::Capabilities;
 use crate::entry::{Entry, EntryId, EntryKind, FencingToken, LockKey};
 use crate::error::Result;
+use crate::lock::no_records;
 use crate::queue::standing::{Standing, standing};
+use crate::record::Recorded;
 use crate::session::Lease;
 
 /// Where locks live: something that opens [sessions](QueueSession).
@@ -61,6 +63,9 @@ pub trait QueueBackend: Debug + Send + Sync + 'static {
 /// * **D6** An entry leaves the queue only by `remove`, or with its session.
 /// * **D7** The [lease](Self::lease) is lost, by the local clock, before the server may end the session.
 /// * **D8** Tokens rise along the order of a queue, and over the life of the service: never again a smaller one.
+///
+/// * **D9** A [record](Self::set_record) stays until one is set with a token that is not smaller, whatever happens to entries and
+///   sessions; comparing and setting are one step. It is no trace of the lock to [`names`](Self::names) and [`cleanup`](Self::cleanup).
 ///
 /// A dropped future counts as an unknown outcome: the request may have been executed, or may be executed later
 /// unless a `remove` comes after it. Names and labels are data, whatever characters they have.
@@ -133,6 +138,18 @@ pub trait QueueSession: Debug + Send + Sync + 'static {
 
     /// The queue for people to read: every entry, in order, with all that is known of it.
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>>;
+
+    /// What is recorded about the lock, seen as [`list`](Self::list) would see the queue, and what time it is at the server, or here.
+    ///
+    /// A driver that keeps no records leaves this and [`set_record`](Self::set_record) as they are.
+    async fn record(&self, _lock: &LockKey) -> Result<Recorded> {
+        Err(no_records())
+    }
+
+    /// Records the text under this token, unless the record has a larger one; whether it did. Idempotent.
+    async fn set_record(&self, _lock: &LockKey, _token: FencingToken, _text: &str) -> Result<bool> {
+        Err(no_records())
+    }
 
     /// Every lock that has an entry or a leftover on the server.
     async fn names(&self) -> Result<Vec<LockKey>>;

@@ -14,6 +14,7 @@ use crate::label::decode;
 use crate::name::LockName;
 use crate::queue::rule::{UNBOUNDED, holders};
 use crate::queue::standing::known_limit;
+use crate::record::Recorded;
 use crate::{EntryId, EntryKind, Error, FencingToken};
 
 /// A lock: exclusive, shared or semaphore, on any backend. Making one costs no I/O.
@@ -66,6 +67,35 @@ pub trait DistributedLock: Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// What is recorded about the lock, and what time it is where it lives.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend, such as [`Unreachable`](crate::ErrorKind::Unreachable); [`Backend`](crate::ErrorKind::Backend) if it keeps no
+    /// records.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop: it changes nothing.
+    async fn record(&self) -> Result<Recorded> {
+        Err(no_records())
+    }
+
+    /// Records a text about the lock, of at most [`Record::MAX`](crate::Record::MAX) bytes, in the name of the holder with this token. It outlives
+    /// the hold, all sessions, and a cleanup. Says whether it did: not if the record is of a later holder.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`record`](Self::record), whose effect may be unknown: it can be repeated.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a text that is too long.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the text may be recorded or not.
+    async fn set_record(&self, _token: FencingToken, _text: &str) -> Result<bool> {
+        Err(no_records())
+    }
+
     /// Where the lock lives, as all programs call it that use it: what several locks [at once](crate::LockSet) are ordered by before
     /// their names.
     fn place(&self) -> String {
@@ -78,6 +108,11 @@ pub trait DistributedLock: Debug + Send + Sync + 'static {
     ///
     /// Safe to drop: it changes nothing.
     async fn acquirable(&self) -> Result<bool>;
+}
+
+/// The error of those who keep no records.
+pub(crate) fn no_records() -> Error {
+    Error::new(crate::ErrorKind::Backend, "this backend keeps no records").with_effect(crate::Effect::None)
 }
 
 /// The kinds of locks.

@@ -12,9 +12,11 @@ mod fairness;
 mod fencing;
 mod loss;
 mod names;
+mod once;
 mod operator;
 mod outage;
 mod processes;
+mod record;
 mod release;
 mod semaphore;
 mod several;
@@ -48,6 +50,8 @@ pub(crate) const ALL: &[&[Trial]] = &[
     contention::TRIALS,
     several::TRIALS,
     election::TRIALS,
+    record::TRIALS,
+    once::TRIALS,
     processes::TRIALS,
 ];
 

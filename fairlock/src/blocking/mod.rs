@@ -30,6 +30,7 @@
 mod election;
 mod guard;
 mod lock;
+mod once;
 mod runtime;
 mod service;
 mod set;
@@ -37,5 +38,6 @@ mod set;
 pub use election::{Election, Leaders, Leadership};
 pub use guard::{LockGuard, LossSignal};
 pub use lock::Lock;
+pub use once::Once;
 pub use service::{Locks, connect};
 pub use set::{LockSet, SetGuard};

@@ -7,6 +7,7 @@ use lockcore::{Capabilities, Config, LockKey, LockPart, LockService, LockService
 
 use super::election::Election;
 use super::lock::Lock;
+use super::once::Once;
 use super::runtime::wait;
 use super::set::LockSet;
 
@@ -93,6 +94,15 @@ impl Locks {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an invalid name.
     pub fn election(&self, name: &str) -> Result<Election> {
         self.service.election(name).map(Election::new)
+    }
+
+    /// The job of this name, which runs at most once in a period: see [`LockServiceExt::once`].
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an invalid name, or a period of nothing.
+    pub fn once(&self, name: &str, period: Duration) -> Result<Once> {
+        self.service.once(name, period).map(Once::new)
     }
 
     /// The locks that anybody holds, waits for, or left traces of.

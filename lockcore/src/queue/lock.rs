@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::backend::{QueuedEntry, Revision};
-use crate::entry::{Entry, EntryId, EntryKind, LockKey};
+use crate::entry::{Entry, EntryId, EntryKind, FencingToken, LockKey};
 use crate::error::{Result, invalid_input};
 use crate::guard::LockGuard;
 use crate::label::encode;
@@ -18,6 +18,7 @@ use crate::queue::hold::QueueHold;
 use crate::queue::locks::Sessions;
 use crate::queue::rule::UNBOUNDED;
 use crate::queue::standing::{Standing, standing};
+use crate::record::{Record, Recorded};
 
 #[derive(Debug)]
 pub(super) struct QueueLock {
@@ -83,6 +84,11 @@ static DEFAULT_LABEL: LazyLock<Arc<str>> = LazyLock::new(|| {
     format!("{}:{}", host.to_string_lossy(), std::process::id()).into()
 });
 
+/// What entries are labelled with whose owners say nothing.
+pub(crate) fn default_label() -> &'static str {
+    &DEFAULT_LABEL
+}
+
 #[async_trait]
 impl DistributedLock for QueueLock {
     fn name(&self) -> &LockName {
@@ -111,6 +117,20 @@ impl DistributedLock for QueueLock {
         let open = self.sessions.current().await?;
         let changed = open.unless_lost(open.session().head_changed(&self.key, head));
         tokio::time::timeout(TRUSTED, changed).await.unwrap_or(Ok(()))
+    }
+
+    async fn record(&self) -> Result<Recorded> {
+        let open = self.sessions.current().await?;
+        open.unless_lost(open.session().record(&self.key)).await
+    }
+
+    async fn set_record(&self, token: FencingToken, text: &str) -> Result<bool> {
+        if text.len() > Record::MAX {
+            let message = format!("a record has at most {} bytes, this one has {}", Record::MAX, text.len());
+            return Err(invalid_input(message));
+        }
+        let open = self.sessions.current().await?;
+        open.unless_lost(open.session().set_record(&self.key, token, text)).await
     }
 
     fn place(&self) -> String {

@@ -14,5 +14,6 @@ pub mod rule;
 
 pub(crate) mod standing;
 
+pub(crate) use lock::default_label;
 pub use locks::QueueLocks;
 pub use standing::{Standing, standing};

@@ -1,10 +1,16 @@
 //! What locks are bought for, over any [`LockService`]: elections, several locks at once, scheduled work.
 
 mod election;
+mod once;
+mod run;
 mod set;
 
 pub use election::{Election, Leader, Leadership};
+pub use once::{Once, Turn};
+pub use run::{LastRun, RunEnd};
 pub use set::{LockPart, LockSet, SetGuard};
+
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::service::LockService;
@@ -18,6 +24,16 @@ pub trait LockServiceExt: LockService {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an invalid name.
     fn election(&self, name: &str) -> Result<Election> {
         self.exclusive(name).map(Election::new)
+    }
+
+    /// The job of this name, which runs at most once in a period: under the exclusive lock of that name, beside which the last run
+    /// is recorded.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an invalid name, or a period of nothing.
+    fn once(&self, name: &str, period: Duration) -> Result<Once> {
+        Once::new(self.exclusive(name)?, period)
     }
 
     /// Several locks that are taken together. They may be of this service and of others.
