@@ -152,7 +152,7 @@ pub use lockcore::{
     AcquireOptions, Capabilities, Clocks, Config, DistributedLock, DistributedLockExt, Effect, Election,
     EntryId, EntryKind, Error, ErrorKind, Failover, Family, Fencing, FencingToken, HeldLock, LastRun, Leader,
     Leadership, LockGuard, LockKey, LockKind, LockName, LockPart, LockService, LockServiceExt, LockSet,
-    LockUrl, Loss, LossSignal, Once, QueueEntry, Record, Recorded, Registry, Released, Result, RunEnd,
+    LockUrl, Loss, LossSignal, Once, QueueEntry, Record, Recorded, Registry, Released, Result, Run, RunEnd,
     ServiceFactory, SessionState, SetGuard, Turn, Wait,
 };
 

@@ -40,7 +40,8 @@ pub use guard::{HeldLock, Hold, LockGuard, LossSignal, Released};
 pub use lock::{AcquireOptions, DistributedLock, DistributedLockExt, LockKind, QueueEntry, Wait};
 pub use name::LockName;
 pub use recipes::{
-    Election, LastRun, Leader, Leadership, LockPart, LockServiceExt, LockSet, Once, RunEnd, SetGuard, Turn,
+    Election, LastRun, Leader, Leadership, LockPart, LockServiceExt, LockSet, Once, Run, RunEnd, SetGuard,
+    Turn,
 };
 pub use record::{Record, Recorded};
 pub use registry::{Registry, ServiceFactory};

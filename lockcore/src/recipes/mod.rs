@@ -6,7 +6,7 @@ mod run;
 mod set;
 
 pub use election::{Election, Leader, Leadership};
-pub use once::{Once, Turn};
+pub use once::{Once, Run, Turn};
 pub use run::{LastRun, RunEnd};
 pub use set::{LockPart, LockSet, SetGuard};
 

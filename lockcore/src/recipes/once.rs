@@ -150,6 +150,29 @@ impl Once {
         T: Send,
         E: Display + Send,
     {
+        let mut run = match self.begin().await? {
+            Turn::Ran(run) => run,
+            Turn::NotDue(last) => return Ok(Turn::NotDue(last)),
+            Turn::Busy => return Ok(Turn::Busy),
+        };
+        let result = run.guard.protect(work(run.guard.held())).await;
+        run.ended(RunEnd::of(&result)).await;
+        let result = result?;
+        run.hold().await;
+        give_back(run.into_guard()).await;
+        Ok(Turn::Ran(result))
+    }
+
+    /// Begins a run if the job is due and nobody else is at it, for those who do the work themselves: [`run`](Self::run) is made of this.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the lock is given back, and a run may be recorded that has not begun.
+    pub async fn begin(&self) -> Result<Turn<Run>> {
         // Without the lock: most who come are too early.
         if let Err(last) = self.due(self.lock.record().await?) {
             return Ok(Turn::NotDue(last));
@@ -164,20 +187,13 @@ impl Once {
                 return Ok(Turn::NotDue(last));
             }
         };
-        let began = Instant::now();
+        let (began, hold_at_least) = (Instant::now(), self.hold_at_least);
         let by = self.options.label.as_deref().unwrap_or(default_label());
-        let mut run = LastRun::begun(guard.fencing_token(), now, by);
-        if !self.lock.set_record(run.token, &run.encode()).await? {
+        let record = LastRun::begun(guard.fencing_token(), now, by);
+        if !self.lock.set_record(record.token, &record.encode()).await? {
             return Err(Error::lost(Loss::Expired).with_context("somebody came after us and ran the job"));
         }
-        let result = guard.protect(work(guard.held())).await;
-        run.ended(now + began.elapsed(), RunEnd::of(&result));
-        self.note_end(&run).await;
-        let result = result?;
-        // Whatever ends this wait, the work is done.
-        let _ = guard.protect(tokio::time::sleep_until(began + self.hold_at_least)).await;
-        give_back(guard).await;
-        Ok(Turn::Ran(result))
+        Ok(Turn::Ran(Run { guard, lock: self.lock.clone(), record, began, hold_at_least }))
     }
 
     /// The present, if a run is due; else the last one.
@@ -195,21 +211,61 @@ impl Once {
         };
         if void || over { Ok(now) } else { Err(last) }
     }
+}
 
-    /// Records the end, unless a later run has begun. If that fails, the run stays unfinished for others.
-    async fn note_end(&self, run: &LastRun) {
+/// A run that has [begun](Once::begin). Dropping it gives the lock back and leaves the run unfinished.
+#[must_use = "whoever drops a run gives the lock back and leaves the run unfinished"]
+#[derive(Debug)]
+#[clippy::has_significant_drop]
+pub struct Run {
+    guard: LockGuard,
+    lock: Arc<dyn DistributedLock>,
+    record: LastRun,
+    began: Instant,
+    hold_at_least: Duration,
+}
+
+impl Run {
+    /// The guard of the job's lock.
+    pub fn guard(&self) -> &LockGuard {
+        &self.guard
+    }
+
+    /// Records how the work has ended, unless a later run has begun. If that fails, which is logged, the run stays unfinished for others.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the end may be recorded or not.
+    pub async fn ended(&mut self, end: RunEnd) {
         const ATTEMPTS: usize = 3;
+        self.record.ended(self.record.started + self.began.elapsed(), end);
+        let text = self.record.encode();
         for _ in 0..ATTEMPTS {
-            match self.lock.set_record(run.token, &run.encode()).await {
+            match self.lock.set_record(self.record.token, &text).await {
                 Ok(_) => return,
                 Err(error) => {
-                    tracing::warn!(name = %self.name(), %error, "the end of a run is not recorded");
+                    tracing::warn!(name = %self.lock.name(), %error, "the end of a run is not recorded");
                     if !error.is_retryable() {
                         return;
                     }
                 }
             }
         }
+    }
+
+    /// Returns when the lock has been held for as long as it has to be, or is lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop and to call again.
+    pub async fn hold(&self) {
+        // Whatever ends this wait, the work is done.
+        let _ = self.guard.protect(tokio::time::sleep_until(self.began + self.hold_at_least)).await;
+    }
+
+    /// The guard, to be given back.
+    pub fn into_guard(self) -> LockGuard {
+        self.guard
     }
 }
 

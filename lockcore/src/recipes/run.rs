@@ -44,6 +44,7 @@ const LONGEST_BY: usize = 256;
 const LONGEST_REASON: usize = 512;
 
 impl RunEnd {
+    /// How this ended: with the work, or with the lock.
     pub(super) fn of<T, E: Display>(result: &Result<Result<T, E>>) -> Self {
         let cut = |text: String| text[..text.floor_char_boundary(LONGEST_REASON)].to_owned();
         match result {
