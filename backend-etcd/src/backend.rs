@@ -63,6 +63,13 @@ impl QueueBackend for Etcd {
         format!("etcd at {}", self.options.servers())
     }
 
+    fn identity(&self) -> String {
+        let servers = self.options.servers();
+        let mut servers: Vec<&str> = servers.split(',').collect();
+        servers.sort_unstable();
+        format!("etcd {} {}", servers.join(","), self.options.root())
+    }
+
     fn connect_timeout(&self) -> Duration {
         self.options.connect_timeout()
     }

@@ -17,6 +17,11 @@ pub(crate) fn lock_prefix(root: &str, lock: &LockKey) -> String {
     format!("{}{}/", family_prefix(root, lock.family), lock.name.encode())
 }
 
+/// The key of the record of a lock, which is on no lease.
+pub(crate) fn record_key(root: &str, lock: &LockKey) -> String {
+    format!("{root}/record/{}/{}", lock.family, lock.name.encode())
+}
+
 /// What the keys of all sessions begin with.
 pub(crate) fn sessions_prefix(root: &str) -> String {
     format!("{root}/session/")

@@ -13,7 +13,7 @@
 //!
 //! # Layout
 //!
-//! Every key is on the lease of its session, so nothing outlives that, and names are used again:
+//! Every key but the last kind is on the lease of its session, so nothing outlives that, and names are used again:
 //!
 //! * `<root>/lock/<name>/ex-<session>-<slot>` and `sh-…`, `<root>/semaphore/<name>/sem-<permits>-<limit>-<session>-<slot>`:
 //!   entries, in the order of their create revisions. The value is the id, a space and the label. Other keys in these
@@ -21,6 +21,7 @@
 //! * `<root>/session/<session>`: a session; the value is a number, and requests with no larger one are refused.
 //! * `<root>/inbox/<session>`: what the session was told last: which of its entries hold, by their create revisions, and
 //!   who stands behind.
+//! * `<root>/record/<family>/<name>`: what is recorded about a lock: the token, a space, the text. It is on no lease.
 //!
 //! A waiter is told that it holds by whoever lets it in. A departure of which nobody tells (an entry deleted by hand, a
 //! process that dies in between) is noticed by a watch. It begins 30 ms after the wait if the next entry ahead is known;
@@ -39,6 +40,7 @@ mod message;
 mod options;
 mod own_entries;
 mod queue;
+mod records;
 mod requests;
 mod session;
 mod turns;

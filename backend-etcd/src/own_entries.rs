@@ -304,9 +304,9 @@ mod tests {
         assert_eq!(unanswered(), [first, second]);
         own_entries.answered(&entry.id, second);
         own_entries.found(&entry.id, 9);
-        assert_eq!(unanswered(), []);
+        assert_eq!(unanswered(), [0_u64; 0]);
         own_entries.trying(&lock, &entry);
         own_entries.appended(&entry.id, 10);
-        assert_eq!(unanswered(), []);
+        assert_eq!(unanswered(), [0_u64; 0]);
     }
 }

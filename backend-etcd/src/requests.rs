@@ -25,7 +25,7 @@ pub(crate) struct Requests {
 
 impl Requests {
     /// The answer to a request; none for a lost session.
-    async fn unless_lost<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(crate) async fn unless_lost<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
         if let Some(loss) = self.lease.local.loss() {
             return Err(Error::lost(loss));
         }

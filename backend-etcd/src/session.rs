@@ -8,8 +8,8 @@ use etcd_client::GetOptions;
 use lockcore::queue::Standing;
 use lockcore::session::{Lease, Loss, keep_alive};
 use lockcore::{
-    Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, Family, LockKey, QueueSession, Removed, Result,
-    Revision, Snapshot,
+    Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, Family, FencingToken, LockKey, QueueSession,
+    Recorded, Removed, Result, Revision, Snapshot,
 };
 
 use crate::connection::Connection;
@@ -116,12 +116,20 @@ impl QueueSession for EtcdSession {
         Ok(details.collect())
     }
 
+    async fn record(&self, lock: &LockKey) -> Result<Recorded> {
+        self.requests.read_record(lock).await.map_err(doing("read the record of", lock))
+    }
+
+    async fn set_record(&self, lock: &LockKey, token: FencingToken, text: &str) -> Result<bool> {
+        self.requests.write_record(lock, token, text).await.map_err(doing("set the record of", lock))
+    }
+
     async fn names(&self) -> Result<Vec<LockKey>> {
         let names = self.all_names().await.map_err(|error| error.with_context("list all locks"))?;
         Ok(names.into_iter().collect())
     }
 
-    /// All keys are on the leases of sessions: nothing is left of those that are dead.
+    /// All keys but records are on the leases of sessions: nothing is left of those that are dead.
     async fn cleanup(&self) -> Result<u64> {
         Ok(0)
     }

@@ -54,6 +54,10 @@ impl QueueBackend for FileLocks {
         format!("the directory {}", self.root.options().root().display())
     }
 
+    fn identity(&self) -> String {
+        format!("file {}", self.root.options().root().display())
+    }
+
     async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
         let mut session = FileSession::new(self.root.clone());
         let directory = session.blocking(Root::open_or_make).await?;

@@ -37,15 +37,16 @@ pub(crate) struct Written {
 
 /// What was written to the file of an entry until now.
 pub(crate) fn written(file: impl AsFd) -> io::Result<Written> {
-    let mut page = [0; PAGE];
-    let length = copy(file, &mut page)?;
-    Ok(parse(&page[..length]).unwrap_or_default())
+    // It was written in two pieces.
+    let mut pages = [0; 2 * PAGE];
+    let length = copy(file, &mut pages)?;
+    Ok(parse(&pages[..length]).unwrap_or_default())
 }
 
 fn parse(bytes: &[u8]) -> Option<Written> {
     let digits = bytes.iter().position(|byte| *byte == b'\n')?;
     let length: usize = std::str::from_utf8(&bytes[..digits]).ok()?.parse().ok()?;
-    let (label, departure) = bytes[digits + 1..].split_at_checked(length.min(Entry::MAX_LABEL))?;
+    let (label, departure) = bytes[digits + 1..].split_at_checked(length.min(Entry::MAX_TEXT))?;
     let departure = std::str::from_utf8(departure).ok().and_then(Ahead::parse);
     Some(Written { label: String::from_utf8_lossy(label).into_owned(), departure })
 }

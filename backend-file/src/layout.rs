@@ -19,6 +19,12 @@ pub(crate) const COUNTER: &str = "counter";
 /// In a directory that is called by a digest: the name of the lock. No entry is called like this.
 pub(crate) const FULL_NAME: &str = "name";
 
+/// The directory under which the records of all locks lie, one directory for each family, one file for each lock.
+pub(crate) const RECORDS: &str = "records";
+
+/// The file whose lock is the right to write records. None of those is called like this.
+pub(crate) const TURN: &str = ".turn";
+
 /// In front of the names of files that are not ready.
 pub(crate) const UNFINISHED: &str = ".new-";
 

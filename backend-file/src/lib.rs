@@ -25,6 +25,10 @@
 //! the locks whose directories were removed. A name too long for a file name lives under its digest, with the full name in a
 //! file `name` beside the entries. Names that begin with `.new-` are of what is being made. Other files are ignored.
 //!
+//! What is recorded about a lock lies in `<root>/records/locks/<name>`, or `<root>/records/semaphores/<name>`: the token, a space, the text. It is replaced as a
+//! whole, under the kernel's lock on a file `.turn` beside it. It is not synchronized with the disk: after a crash of the machine, that of the last seconds may be
+//! the one before.
+//!
 //! # Trust
 //!
 //! The directory is for one user, unless it is [shared](FileOptions::with_shared): nobody else may write it, or a directory
@@ -51,6 +55,7 @@ mod filesystem;
 mod layout;
 mod options;
 mod queue;
+mod records;
 mod root;
 mod session;
 mod trust;

@@ -11,8 +11,8 @@ use futures::stream::FuturesUnordered;
 use lockcore::queue::Standing;
 use lockcore::session::{Clock, Lease, Loss};
 use lockcore::{
-    Effect, Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, Family, LockKey, QueueSession, Removed,
-    Result, Revision, Snapshot, watches_held,
+    Effect, Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, Family, FencingToken, LockKey,
+    QueueSession, Recorded, Removed, Result, Revision, Snapshot, watches_held,
 };
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::AbortHandle;
@@ -333,6 +333,14 @@ impl QueueSession for FileSession {
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
         let lock = lock.clone();
         self.blocking(move |root| root.queue(&lock)?.map_or(Ok(Vec::new()), |queue| queue.details())).await
+    }
+
+    async fn record(&self, lock: &LockKey) -> Result<Recorded> {
+        self.read_record(lock).await
+    }
+
+    async fn set_record(&self, lock: &LockKey, token: FencingToken, text: &str) -> Result<bool> {
+        self.write_record(lock, token, text).await
     }
 
     async fn names(&self) -> Result<Vec<LockKey>> {

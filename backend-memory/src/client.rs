@@ -178,6 +178,10 @@ impl QueueBackend for MemoryClient {
         "the memory".to_owned()
     }
 
+    fn identity(&self) -> String {
+        format!("memory {}", self.memory.number())
+    }
+
     fn connect_timeout(&self) -> Duration {
         Self::CONNECT_TIMEOUT
     }

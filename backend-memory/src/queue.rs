@@ -131,6 +131,11 @@ impl Queue {
         Ok(told)
     }
 
+    /// The first entry.
+    pub(crate) fn head(&self) -> Option<EntryId> {
+        self.entries.values().next().map(|stored| stored.queued.id.clone())
+    }
+
     pub(crate) fn list(&self) -> Vec<QueuedEntry> {
         self.entries.values().map(|stored| stored.queued.clone()).collect()
     }

@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 use lockcore::queue::Standing;
 use lockcore::{
-    Enqueued, Entry, EntryDetails, EntryId, Error, FencingToken, LockKey, Loss, QueuedEntry, Removed, Result,
+    Enqueued, Entry, EntryDetails, EntryId, Error, FencingToken, LockKey, Loss, QueuedEntry, Record,
+    Recorded, Removed, Result,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use crate::queue::Queue;
 
@@ -17,6 +20,10 @@ use crate::queue::Queue;
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     state: Arc<Mutex<State>>,
+    /// Told whenever the first entry of any queue may be another.
+    heads: Arc<Notify>,
+    /// A point in time on both clocks, from which tokio's is told as the time of day: tests can pause it.
+    origin: Arc<OnceLock<(SystemTime, Instant)>>,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +34,7 @@ struct State {
     /// One that is in use no more: its memory serves the next.
     spare: Queue,
     sessions: FxHashSet<u64>,
+    records: FxHashMap<LockKey, Record>,
 }
 
 impl State {
@@ -79,6 +87,7 @@ impl Memory {
             queue.remove_session(session);
         }
         state.queues.retain(|_, queue| !queue.is_empty());
+        self.heads.notify_waiters();
     }
 
     pub(crate) fn enqueue(&self, session: u64, lock: LockKey, entry: Entry) -> Result<Enqueued> {
@@ -90,6 +99,7 @@ impl Memory {
         let State { queues, spare, .. } = &mut *state;
         let queue = queues.entry(lock).or_insert_with(|| std::mem::take(spare));
         let (place, standing) = queue.append(next, session, entry);
+        self.heads.notify_waiters();
         Ok(Enqueued { token: FencingToken::new(place), standing })
     }
 
@@ -99,6 +109,37 @@ impl Memory {
 
     pub(crate) fn list(&self, lock: &LockKey) -> Vec<QueuedEntry> {
         self.read(lock, Queue::list)
+    }
+
+    /// Returns when the first entry of the queue is another.
+    pub(crate) async fn head_changed(&self, lock: &LockKey, head: Option<&EntryId>) {
+        loop {
+            // Before it is looked at: whatever changes from here on is heard.
+            let told = self.heads.notified();
+            if self.read(lock, Queue::head).as_ref() != head {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    pub(crate) fn record(&self, lock: &LockKey) -> Recorded {
+        let (time, instant) = *self.origin.get_or_init(|| (SystemTime::now(), Instant::now()));
+        Recorded { record: self.lock().records.get(lock).cloned(), now: time + instant.elapsed() }
+    }
+
+    pub(crate) fn set_record(&self, lock: LockKey, record: Record) -> bool {
+        let mut state = self.lock();
+        let newer = state.records.get(&lock).is_some_and(|known| known.token > record.token);
+        if !newer {
+            state.records.insert(lock, record);
+        }
+        !newer
+    }
+
+    /// What tells this place from others.
+    pub(crate) fn number(&self) -> usize {
+        Arc::as_ptr(&self.state).addr()
     }
 
     pub(crate) fn describe(&self, lock: &LockKey) -> Vec<EntryDetails> {
@@ -118,6 +159,7 @@ impl Memory {
         if queue.get().is_empty() {
             state.spare = queue.remove();
         }
+        self.heads.notify_waiters();
         if removed { Removed::Now } else { Removed::Absent }
     }
 

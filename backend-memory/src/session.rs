@@ -10,8 +10,8 @@ use futures::future::{BoxFuture, Either, Ready, ready};
 use lockcore::queue::Standing;
 use lockcore::session::{Clock, Lease};
 use lockcore::{
-    Enqueued, Entry, EntryDetails, EntryId, Error, LockKey, Loss, QueueSession, Removed, Result, Revision,
-    Snapshot, watches_held,
+    Enqueued, Entry, EntryDetails, EntryId, Error, FencingToken, LockKey, Loss, QueueSession, Record,
+    Recorded, Removed, Result, Revision, Snapshot, watches_held,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -139,9 +139,27 @@ impl QueueSession for Session {
         self.request(move |memory| Ok(memory.remove(lock, &id))).await
     }
 
+    async fn head_changed(&self, lock: &LockKey, head: Option<&EntryId>) -> Result<()> {
+        self.shared.memory.head_changed(lock, head).await;
+        if !self.link.is_healthy() {
+            self.link.wake_up().await;
+        }
+        Ok(())
+    }
+
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
         let lock = lock.clone();
         self.request(move |memory| Ok(memory.describe(&lock))).await
+    }
+
+    async fn record(&self, lock: &LockKey) -> Result<Recorded> {
+        let lock = lock.clone();
+        self.request(move |memory| Ok(memory.record(&lock))).await
+    }
+
+    async fn set_record(&self, lock: &LockKey, token: FencingToken, text: &str) -> Result<bool> {
+        let (lock, record) = (lock.clone(), Record { token, text: text.to_owned() });
+        self.request(move |memory| Ok(memory.set_record(lock, record))).await
     }
 
     async fn names(&self) -> Result<Vec<LockKey>> {

@@ -127,6 +127,11 @@ impl QueueBackend for Redis {
         format!("Redis at {}", self.options.topology)
     }
 
+    fn identity(&self) -> String {
+        let RedisOptions { topology, database, prefix, .. } = &self.options;
+        format!("redis {} {database} {prefix}", topology.sorted())
+    }
+
     fn connect_timeout(&self) -> Duration {
         self.options.connect_timeout
     }

@@ -26,6 +26,11 @@ impl Layout {
         format!("{}{{{}:{}}}:{QUEUE}", self.prefix, lock.family, lock.name.encode())
     }
 
+    /// The key of the record of a lock, in the slot of its queue.
+    pub(crate) fn record_key(&self, lock: &LockKey) -> String {
+        format!("{}{{{}:{}}}:record", self.prefix, lock.family, lock.name.encode())
+    }
+
     /// What the channels of all sessions begin with, and their marks.
     pub(crate) fn sessions(&self) -> &str {
         &self.sessions

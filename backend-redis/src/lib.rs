@@ -35,7 +35,9 @@
 //! | a number | `#last` | the last ticket; tickets are also the tokens |
 //! | a number | `#held`, `#used` | where several hold: the ticket of the last holder, and what all of them weigh; lost, they are counted again |
 //!
-//! The key expires half a day to a day after its last use, or a day after its last ticket if that is later because the clock was set back.
+//! What is recorded about a lock is another key, `<prefix>{<family>:<name>}:record`, in the same slot: the token, a space, the text. It does not expire.
+//!
+//! The key of the queue expires half a day to a day after its last use, or a day after its last ticket if that is later because the clock was set back.
 //! `<prefix>session:<id>` is a key that marks a session, and a channel on which it is told of its turns, `<id>:<ticket>:<weight of all
 //! other holders>` of each entry that was let in; there is no mark in a cluster. Whoever may write to the keys, or publish on the channels, is trusted.
 //!
@@ -58,6 +60,7 @@ mod link;
 mod options;
 mod own_entries;
 mod queue;
+mod records;
 mod redirects;
 mod scripts;
 mod seen;

@@ -33,6 +33,20 @@ pub(crate) enum Topology {
     Cluster { seeds: Vec<String> },
 }
 
+impl Topology {
+    /// The same servers, in an order that does not depend on who wrote them down.
+    pub(crate) fn sorted(&self) -> Self {
+        let mut sorted = self.clone();
+        match &mut sorted {
+            Self::Single { .. } => {}
+            Self::Sentinel { sentinels: servers, .. } | Self::Cluster { seeds: servers } => {
+                servers.sort_unstable()
+            }
+        }
+        sorted
+    }
+}
+
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

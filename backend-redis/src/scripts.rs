@@ -20,6 +20,8 @@ pub(crate) struct Scripts {
     /// Removes an entry that may still be on its way.
     pub(crate) remove_unmade: Script,
     pub(crate) mark: Script,
+    pub(crate) record: Script,
+    pub(crate) set_record: Script,
 }
 
 macro_rules! script {
@@ -38,6 +40,8 @@ pub(crate) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     remove: script!(" flags=allow-oom", "departure" "queue" "remove"),
     remove_unmade: script!(" flags=allow-oom", "time" "tombstone" "departure" "queue" "remove"),
     mark: script!(" flags=allow-oom", "mark"),
+    record: script!(" flags=no-writes", "record"),
+    set_record: script!("", "set_record"),
 });
 
 impl Script {

@@ -8,7 +8,7 @@ use lockcore::queue::Standing;
 use lockcore::session::{Lease, Loss};
 use lockcore::{
     Effect, Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, FencingToken, LockKey, QueueSession,
-    Removed, Result, Revision, Snapshot, watches_held,
+    Recorded, Removed, Result, Revision, Snapshot, watches_held,
 };
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -100,6 +100,14 @@ impl QueueSession for RedisSession {
 
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
         Ok(self.alive()?.rows(lock).await?.iter().filter_map(described).collect())
+    }
+
+    async fn record(&self, lock: &LockKey) -> Result<Recorded> {
+        self.alive()?.record(lock).await
+    }
+
+    async fn set_record(&self, lock: &LockKey, token: FencingToken, text: &str) -> Result<bool> {
+        self.alive()?.set_record(lock, token, text).await
     }
 
     async fn names(&self) -> Result<Vec<LockKey>> {

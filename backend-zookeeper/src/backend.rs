@@ -52,6 +52,12 @@ impl QueueBackend for ZooKeeper {
         format!("ZooKeeper at {}", self.options.servers().join(","))
     }
 
+    fn identity(&self) -> String {
+        let mut servers = self.options.servers().to_vec();
+        servers.sort_unstable();
+        format!("zookeeper {} {}", servers.join(","), self.options.root())
+    }
+
     fn connect_timeout(&self) -> Duration {
         self.options.connect_timeout()
     }

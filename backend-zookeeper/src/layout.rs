@@ -17,6 +17,16 @@ pub(crate) fn lock_path(root: &str, lock: &LockKey) -> String {
     format!("{}/{}", family_path(root, lock.family), lock.name.encode())
 }
 
+/// The directory of the records of a family.
+pub(crate) fn records_path(root: &str, family: Family) -> String {
+    format!("{root}/_fairlock_records/{family}")
+}
+
+/// The node in which the record of a lock lies.
+pub(crate) fn record_path(root: &str, lock: &LockKey) -> String {
+    format!("{}/{}", records_path(root, lock.family), lock.name.encode())
+}
+
 /// The name of an entry's node, up to the sequence number that the server appends.
 pub(crate) fn prefix(kind: EntryKind) -> String {
     match kind {

@@ -24,6 +24,8 @@
 //! one permit. Other nodes in these directories are ignored, and so are nodes that look like entries but are held by no
 //! session.
 //!
+//! What is recorded about a lock lies in a persistent node `<root>/_fairlock_records/<family>/<name>`: the token, a space, the text.
+//!
 //! # Cost
 //!
 //! A free lock takes one round trip, of two requests that are sent together, and one for the release. A hand-over of an
@@ -58,6 +60,7 @@ mod nodelay;
 mod options;
 mod own_entries;
 mod queue;
+mod records;
 mod rounds;
 mod session;
 mod view;

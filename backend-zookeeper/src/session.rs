@@ -10,7 +10,7 @@ use lockcore::queue::{Standing, standing};
 use lockcore::session::{Lease, Loss};
 use lockcore::{
     Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, Family, FencingToken, LockKey, LockName,
-    QueueSession, Removed, Result, Revision, Snapshot,
+    QueueSession, Recorded, Removed, Result, Revision, Snapshot,
 };
 use zookeeper_client::{Acls, Error as ClientError, Stat};
 
@@ -231,6 +231,14 @@ impl QueueSession for ZooKeeperSession {
 
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
         Ok(self.details(lock).await?.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    async fn record(&self, lock: &LockKey) -> Result<Recorded> {
+        self.read_record(lock).await
+    }
+
+    async fn set_record(&self, lock: &LockKey, token: FencingToken, text: &str) -> Result<bool> {
+        self.write_record(lock, token, text).await
     }
 
     async fn names(&self) -> Result<Vec<LockKey>> {

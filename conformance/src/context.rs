@@ -59,7 +59,7 @@ impl Context {
 
     /// How long a hand-over may take at most: less than the interval at which the core looks again by itself, so
     /// that a lost wake-up is seen.
-    const PROMPT: Duration = Duration::from_secs(15);
+    pub(crate) const PROMPT: Duration = Duration::from_secs(15);
 
     /// Waits until the condition is true.
     #[expect(clippy::future_not_send, reason = "trials stay on the thread that blocks on them")]

@@ -9,7 +9,9 @@ use fairlock::{AcquireOptions, Config, Wait};
 
 use crate::bench::BenchOptions;
 use crate::exit::NOT_IN_TIME;
-use crate::help::{BENCH, COMPLETIONS, CONFORMANCE, DEMO, EXIT_CODES, GRACE, LIST, MAN, QUEUE, RUN, URL};
+use crate::help::{
+    BENCH, COMPLETIONS, CONFORMANCE, DEMO, ELECT, EXIT_CODES, GRACE, LIST, MAN, ONCE_PER, QUEUE, RUN, URL,
+};
 
 /// Fair locks: run a program under one, and see who holds and who waits
 #[derive(Debug, Parser)]
@@ -32,6 +34,13 @@ pub(crate) enum Command {
     /// in the order in which they stand in its queue.
     #[command(after_help = DEMO)]
     Demo(DemoOptions),
+
+    /// Show who leads, or run a program while it leads
+    ///
+    /// The candidates of an election are the queue of the lock of its name. Without CMD, prints the value of the leader. With
+    /// CMD, waits until it is our turn to lead, and runs CMD as `fairlock run` does; others see the value.
+    #[command(after_help = ELECT)]
+    Elect(ElectOptions),
 
     /// Run a program while holding a lock
     ///
@@ -118,6 +127,32 @@ pub(crate) struct RunOptions {
     #[arg(long)]
     label: Option<String>,
 
+    /// Hold the exclusive lock of this name as well; all or none, in one order for everybody. May be repeated
+    #[arg(long, value_name = "NAME", conflicts_with = "once_per")]
+    pub(crate) and: Vec<String>,
+
+    /// Hold the lock for this long at least, even if CMD ends sooner, such as 30s
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) at_least: Option<Duration>,
+
+    /// Run CMD at most once in this period, such as 1h, whoever tries; else exit with 0
+    #[arg(long_help = ONCE_PER)]
+    #[arg(long, value_name = "PERIOD", value_parser = humantime::parse_duration)]
+    #[arg(conflicts_with_all = ["shared", "semaphore", "only_try", "wait"])]
+    pub(crate) once_per: Option<Duration>,
+
+    /// With --once-per: a run whose machine died, or that lost the lock, does not count
+    #[arg(long, requires = "once_per")]
+    pub(crate) again_if_unfinished: bool,
+
+    /// With --once-per: a run that failed does not count
+    #[arg(long, requires = "once_per")]
+    pub(crate) again_if_failed: bool,
+
+    /// What others read of a leader.
+    #[arg(skip)]
+    value: Option<String>,
+
     /// Exit with this code if the lock is not had in time
     #[arg(long, short = 'E', value_name = "CODE", default_value_t = NOT_IN_TIME)]
     pub(crate) conflict_exit_code: u8,
@@ -158,10 +193,76 @@ impl RunOptions {
             (false, Some(duration)) => Wait::For(duration),
             (false, None) => Wait::Forever,
         };
-        let label = self.label.clone().unwrap_or_else(|| {
-            format!("{}:{}", gethostname::gethostname().to_string_lossy(), std::process::id())
-        });
-        AcquireOptions::new().with_wait(wait).with_permits(self.permits).with_label(label)
+        let mut acquire =
+            AcquireOptions::new().with_wait(wait).with_permits(self.permits).with_label(self.label());
+        acquire.value = self.value.as_deref().map(Into::into);
+        acquire
+    }
+
+    /// What the queue shows about us.
+    pub(crate) fn label(&self) -> String {
+        self.label.clone().unwrap_or_else(host_and_process)
+    }
+}
+
+fn host_and_process() -> String {
+    format!("{}:{}", gethostname::gethostname().to_string_lossy(), std::process::id())
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ElectOptions {
+    /// Go on until interrupted, and print every change; an empty line if nobody leads
+    #[arg(long, short, conflicts_with = "command")]
+    pub(crate) watch: bool,
+
+    /// Print JSON
+    #[arg(long, conflicts_with = "command")]
+    pub(crate) json: bool,
+
+    /// What others see of us when we lead, such as an address [default: HOST:PID]
+    #[arg(long, requires = "command")]
+    value: Option<String>,
+
+    /// Say what it waits for: how many are ahead, who leads, and since when
+    #[arg(long, short, requires = "command")]
+    verbose: bool,
+
+    /// From SIGTERM to SIGKILL, where CMD has to end [default: 10s, or what the session allows]
+    #[arg(long_help = GRACE, requires = "command")]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    grace: Option<Duration>,
+
+    /// The name of the election, which is that of its lock
+    pub(crate) name: String,
+
+    /// The program to run while we lead, with its arguments
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+impl ElectOptions {
+    /// A program to be run under the lock of the election; `None` if it is only asked who leads.
+    pub(crate) fn campaign(&self) -> Option<RunOptions> {
+        (!self.command.is_empty()).then(|| RunOptions {
+            shared: false,
+            semaphore: None,
+            permits: 1,
+            only_try: false,
+            wait: None,
+            label: None,
+            and: Vec::new(),
+            at_least: None,
+            once_per: None,
+            again_if_unfinished: false,
+            again_if_failed: false,
+            value: Some(self.value.clone().unwrap_or_else(host_and_process)),
+            conflict_exit_code: NOT_IN_TIME,
+            verbose: self.verbose,
+            grace: self.grace,
+            name: self.name.clone(),
+            line: None,
+            command: self.command.clone(),
+        })
     }
 }
 

@@ -63,18 +63,19 @@ async fn guard(grace: Duration, command: Vec<OsString>) -> Result<ExitCode, Fail
         program = Program::new(&command)?;
     }
     let program = start(program, &order, &files)?;
-    let lock = files.drain(..).nth(1);
-    let mut guardian = Guardian::new(program, grace, held, lock.is_some());
+    let locks = files.split_off(1);
+    drop(files);
+    let mut guardian = Guardian::new(program, grace, held, !locks.is_empty());
     loop {
         let Some(report) = guardian.attend(&mut link).await? else {
             return Err(Failure::new(OTHER, "fairlock died before its program ended"));
         };
         link.send(&report);
         match link.next().await {
-            Some(Order::Agreed) => break given_back(&mut link, lock).await,
+            Some(Order::Agreed) => break given_back(&mut link, locks).await,
             // A signal to both, the program and fairlock, may have ended the program before it was heard of here.
             Some(order) => guardian.execute(order),
-            None if guardian.exited() => break given_back(&mut link, lock).await,
+            None if guardian.exited() => break given_back(&mut link, locks).await,
             // What killed both, the program and fairlock, was no end of the program's own.
             None => {
                 output::diagnostic("killing what the program started: fairlock died");
@@ -86,15 +87,15 @@ async fn guard(grace: Duration, command: Vec<OsString>) -> Result<ExitCode, Fail
 }
 
 /// Returns when fairlock has given the lock back, or has died before it could.
-async fn given_back(link: &mut Link, lock: Option<OwnedFd>) {
+async fn given_back(link: &mut Link, locks: Vec<OwnedFd>) {
     while link.next::<Order>().await.is_some() {}
     // What the program left to run may have the lock open, but has no business with it any more.
-    if let Some(lock) = lock {
+    for lock in locks {
         let _ = flock(lock, FlockOperation::Unlock);
     }
 }
 
-/// Starts the program, which inherits the locked file.
+/// Starts the program, which inherits the locked files.
 fn start(program: Program, start: &Start, files: &[OwnedFd]) -> io::Result<Pid> {
     // The program stays in the process group that the shell made, so that the keys of the terminal work. The guardian
     // leaves the group and the session: what is sent to the group, to stop or to kill it, must not reach the one who

@@ -44,15 +44,42 @@ alone. Keys such as Ctrl-C and Ctrl-Z reach CMD as if fairlock was not there.
 
 CMD finds in its environment:
   FAIRLOCK_NAME   the name of the lock
-  FAIRLOCK_TOKEN  the fencing token, a number that grows from holder to holder: let what the lock protects refuse
+  FAIRLOCK_TOKEN  the fencing token (of NAME, not of others with --and), a number that grows from holder to holder: let what the lock protects refuse
                   a smaller one than it has seen
 
 Examples:
   fairlock run backup -- ./backup.sh --full
   fairlock run backup -c 'pg_dump app | gzip > app.gz'
   fairlock run --try migrations -- ./migrate || echo 'somebody else does it'
+  fairlock run --and account/3 account/7 -- ./transfer
+  fairlock run --once-per 1h --at-least 30s report -- ./report.sh
   fairlock run --verbose --semaphore 4 --wait 1m gpu -- python3 train.py
   fairlock run --url zookeeper://localhost:2181 nightly/backup -- ./backup.sh";
+
+pub(crate) const ONCE_PER: &str = "\
+Run CMD at most once in this period, such as 1h, whoever tries; else exit with 0
+
+For cron and timers of several machines: one of them runs CMD, the others find that it runs, or has run, and end without a word (but \
+with --verbose). A run counts from its beginning, also if it fails, or if its machine dies in the middle. It may begin a tenth of the period early, a minute \
+at most, because no timer fires exactly. When it ran last, who ran it and how that ended is recorded where the lock lives.";
+
+pub(crate) const ELECT: &str = "\
+CMD finds FAIRLOCK_NAME and FAIRLOCK_TOKEN in its environment, which is the term: a number that grows from leader to leader. See fairlock run \
+for what becomes of CMD when the leadership is lost.
+
+JSON: null if nobody leads, or an object with
+  term   number of the leadership, its fencing token
+  value  what it said about itself
+  label  who it is, for people
+  since  when it became a candidate (RFC 3339), or null
+With --watch: such a value on a line of its own after each change.
+
+Exit codes without CMD: 0, or 75 if nobody leads (with --json or --watch: 0).
+
+Examples:
+  fairlock elect --value 10.0.0.7:8080 scheduler -- ./scheduler
+  fairlock elect scheduler
+  fairlock elect --watch --json scheduler";
 
 pub(crate) const QUEUE: &str = "\
 JSON: an array of objects, the first in the queue first, with

@@ -99,7 +99,7 @@ pub(crate) fn send(mut socket: &UnixStream, message: &impl Serialize) {
 }
 
 /// How many open files one message brings at most.
-const SHARED: usize = 2;
+pub(crate) const SHARED: usize = 32;
 
 /// Gives the other side open files, before anything else.
 pub(crate) fn share(socket: &UnixStream, files: &[BorrowedFd<'_>]) -> io::Result<()> {

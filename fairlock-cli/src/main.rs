@@ -8,9 +8,11 @@ mod cleanup;
 mod conformance;
 mod demo;
 mod descendants;
+mod elect;
 mod exit;
 mod generate;
 mod guardian;
+mod held;
 mod help;
 mod link;
 mod list;
@@ -65,6 +67,7 @@ fn execute(Arguments { url, command }: &Arguments) -> Result<ExitCode, Failure> 
             on_runtime(demo::demo(url, options))
         }
         Command::Run(options) => on_runtime(run::run(url, options)),
+        Command::Elect(options) => on_runtime(elect::elect(url, options)),
         Command::Queue(options) => on_runtime(queue::queue(url, options)),
         Command::List(options) => on_runtime(list::list(url, options)),
         Command::Cleanup => on_runtime(cleanup::cleanup(url)),

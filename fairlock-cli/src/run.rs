@@ -4,10 +4,12 @@ use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fairlock::{DistributedLock, LockGuard, LockService, Released, Result as LockResult};
+use fairlock::{DistributedLock, LockService, LockServiceExt, Released, Result as LockResult, RunEnd, Turn};
 
 use crate::arguments::RunOptions;
 use crate::exit::{self, Failure};
+use crate::held::Held;
+use crate::link::SHARED;
 use crate::output;
 use crate::progress::Progress;
 use crate::service::{close, connect, place, shown};
@@ -39,27 +41,93 @@ async fn under_lock(
                        for example --url file:///var/lib/app/locks or --url zookeeper://localhost:2181";
         return Err(Failure::new(exit::CONFIG, message));
     }
+    // One of the open files is the program's input.
+    if options.and.len() + 2 > SHARED {
+        let message = format!("--and can be given {} times at most", SHARED - 2);
+        return Err(Failure::new(exit::USAGE, message));
+    }
     let terms = terms(options, service.session_time())?;
     let lock = lock(service, options)?;
     let standby = Standby::new(&options.command(), lock.name(), terms)?;
-    let guard = tokio::select! {
+    let taken = tokio::select! {
         biased;
         signal = signals.ending() => return Ok(exit::by_signal(signal)),
-        guard = acquire(&*lock, options) => guard?,
+        taken = take(service, &lock, options) => taken?,
     };
-    match guard {
-        Some(guard) => holding(guard, standby, options, terms, signals).await,
-        None => {
+    match taken {
+        Taken::Held(held) => holding(held, standby, options, terms, signals).await,
+        Taken::NotInTime => {
             let message = format!("{:?} was not free in time", options.name);
             Err(Failure::new(options.conflict_exit_code, message))
+        }
+        Taken::NotNeeded(why) => {
+            if options.verbose {
+                output::diagnostic(why);
+            }
+            Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-async fn acquire(lock: &dyn DistributedLock, options: &RunOptions) -> LockResult<Option<LockGuard>> {
+enum Taken {
+    Held(Held),
+    NotInTime,
+    /// The job has run, or is being run by somebody else.
+    NotNeeded(String),
+}
+
+async fn take(
+    service: &dyn LockService,
+    lock: &Arc<dyn DistributedLock>,
+    options: &RunOptions,
+) -> Result<Taken, Failure> {
+    if let Some(period) = options.once_per {
+        return begin(service, period, options).await;
+    }
+    let held = match options.and.is_empty() {
+        true => acquire(&**lock, options).await?,
+        false => acquire_all(service, lock, options).await?,
+    };
+    Ok(held.map_or(Taken::NotInTime, Taken::Held))
+}
+
+/// Begins a run of the job, if it is due.
+async fn begin(service: &dyn LockService, period: Duration, options: &RunOptions) -> Result<Taken, Failure> {
+    let name = &options.name;
+    let mut job = service.once(name, period)?.with_label(options.label());
+    if options.again_if_unfinished {
+        job = job.again_if_unfinished();
+    }
+    if options.again_if_failed {
+        job = job.again_if_failed();
+    }
+    Ok(match job.begin().await? {
+        Turn::Ran(run) => Taken::Held(Held::Job(run)),
+        Turn::Busy => Taken::NotNeeded(format!("{name:?} is held: somebody else is at it")),
+        Turn::NotDue(last) => {
+            let began = humantime::format_rfc3339_seconds(last.started);
+            Taken::NotNeeded(format!("{name:?} is not due: {} began it at {began}", last.by))
+        }
+    })
+}
+
+async fn acquire_all(
+    service: &dyn LockService,
+    lock: &Arc<dyn DistributedLock>,
+    options: &RunOptions,
+) -> Result<Option<Held>, Failure> {
+    let mut acquire = options.acquire();
+    let first = (lock, std::mem::replace(&mut acquire.permits, 1));
+    let others = options.and.iter().map(|name| service.exclusive(name));
+    let others = others.collect::<LockResult<Vec<_>>>()?;
+    let all = std::iter::once(first).chain(others.iter().map(|lock| (lock, 1)));
+    Ok(service.all(all)?.acquire_with(&acquire).await?.map(Held::Several))
+}
+
+async fn acquire(lock: &dyn DistributedLock, options: &RunOptions) -> LockResult<Option<Held>> {
     let acquire = options.acquire();
     if !options.verbose {
-        return lock.acquire_with(&acquire).await;
+        return Ok(lock.acquire_with(&acquire).await?.map(Held::Lock));
     }
     let (start, mut progress) = (Instant::now(), Progress::new());
     let guard = tokio::select! {
@@ -73,7 +141,7 @@ async fn acquire(lock: &dyn DistributedLock, options: &RunOptions) -> LockResult
         let token = guard.fencing_token();
         output::diagnostic(format_args!("got {:?} after {waited}, token {token}", options.name));
     }
-    Ok(guard)
+    Ok(guard.map(Held::Lock))
 }
 
 fn lock(service: &dyn LockService, options: &RunOptions) -> LockResult<Arc<dyn DistributedLock>> {
@@ -109,28 +177,56 @@ fn terms(options: &RunOptions, session: Option<Duration>) -> Result<Terms, Failu
 }
 
 async fn holding(
-    guard: LockGuard,
+    mut held: Held,
     mut standby: Standby,
     options: &RunOptions,
     terms: Terms,
     signals: &mut Signals,
 ) -> Result<ExitCode, Failure> {
     if !standby.is_ready()? {
-        standby = Standby::new(&options.command(), guard.name(), terms)?;
+        standby = Standby::new(&options.command(), &options.name.parse()?, terms)?;
     }
-    let mut supervised = Supervised::start(standby, &guard, terms)?;
+    let began = tokio::time::Instant::now();
+    let mut supervised = Supervised::start(standby, &held, terms)?;
     let ended = supervised.attend(signals).await?;
+    let asked = supervised.was_asked();
     let _link = supervised.into_link();
     match ended {
-        Ended::Exited(status) => release(guard, status).await,
-        Ended::Revoked => Err(revoked(guard).await),
+        Ended::Exited(status) => {
+            held.ended(end_of(status)).await;
+            if let Some(least) = options.at_least.filter(|_| !asked) {
+                keep(&held, began + least, signals).await;
+            }
+            release(held, &options.name, status).await
+        }
+        Ended::Revoked => {
+            held.ended(RunEnd::Lost("the program was ended for want of the lock".to_owned())).await;
+            Err(revoked(held, &options.name).await)
+        }
+    }
+}
+
+/// How a program has ended, for the record of its job.
+fn end_of(status: ExitStatus) -> RunEnd {
+    match status.success() {
+        true => RunEnd::Succeeded,
+        // Such as `exit status: 3`.
+        false => RunEnd::Failed(status.to_string()),
+    }
+}
+
+/// Keeps the lock until then, unless a signal asks to end.
+async fn keep(held: &Held, until: tokio::time::Instant, signals: &mut Signals) {
+    tokio::select! {
+        () = tokio::time::sleep_until(until) => {}
+        _ = signals.ending() => {}
+        _ = held.lost() => {}
     }
 }
 
 /// Even if the session has recovered meanwhile, the program could not do what it was to do.
-async fn revoked(guard: LockGuard) -> Failure {
-    let name = guard.name().clone();
-    let why = match guard.release().await {
+async fn revoked(held: Held, name: &str) -> Failure {
+    let why = match held.release().await {
         Ok(Released::Lost(loss)) => loss.to_string(),
         Ok(Released::Held) | Err(_) => {
             "it was given back, as the service did not answer for too long".to_owned()
@@ -140,9 +236,8 @@ async fn revoked(guard: LockGuard) -> Failure {
 }
 
 /// A loss that only the release finds out matters most where the program thinks that all went well.
-async fn release(guard: LockGuard, status: ExitStatus) -> Result<ExitCode, Failure> {
-    let name = guard.name().clone();
-    let trouble = match guard.release().await {
+async fn release(held: Held, name: &str, status: ExitStatus) -> Result<ExitCode, Failure> {
+    let trouble = match held.release().await {
         Ok(Released::Held) => return Ok(exit::of_child(status)),
         Ok(Released::Lost(loss)) => Failure::new(exit::LOST, format!("lost {name:?}: {loss}")),
         Err(error) => Failure::from(error).during("the lock will be free when the session ends"),

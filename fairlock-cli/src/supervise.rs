@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use fairlock::{LockGuard, LockName};
+use fairlock::LockName;
 use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process, set_child_subreaper};
 use rustix::termios::tcgetpgrp;
 use tokio::process::{Child, Command};
@@ -18,6 +18,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use crate::descendants::Descendants;
 use crate::exit::Failure;
 use crate::guardian::GUARDIAN;
+use crate::held::Held;
 use crate::link::{Link, Moment, Order, Report, Start, now, share};
 use crate::output;
 use crate::signals::{Signals, asks_to_end};
@@ -71,7 +72,7 @@ impl Standby {
 /// A program that runs under a lock, behind its guardian.
 #[derive(Debug)]
 pub(crate) struct Supervised<'g> {
-    guard: &'g LockGuard,
+    held: &'g Held,
     terms: Terms,
     guardian: Child,
     link: Link,
@@ -84,13 +85,13 @@ impl<'g> Supervised<'g> {
     /// than is true.
     const BEATS: u32 = 30;
 
-    pub(crate) fn start(standby: Standby, guard: &'g LockGuard, terms: Terms) -> Result<Self, Failure> {
+    pub(crate) fn start(standby: Standby, held: &'g Held, terms: Terms) -> Result<Self, Failure> {
         let Standby { process: guardian, socket } = standby;
-        let (stdin, lock) = (io::stdin(), guard.descriptor()?);
-        let files = [Some(stdin.as_fd()), lock.as_ref().map(AsFd::as_fd)];
-        share(&socket, &files.into_iter().flatten().collect::<Vec<_>>())?;
-        let supervised = Self { guard, terms, guardian, link: Link::new(socket)?, asked: false };
-        supervised.link.send(&Start { token: guard.fencing_token(), held: supervised.held_until() });
+        let (stdin, locks) = (io::stdin(), held.descriptors()?);
+        let files = std::iter::once(stdin.as_fd()).chain(locks.iter().map(AsFd::as_fd));
+        share(&socket, &files.collect::<Vec<_>>())?;
+        let supervised = Self { held, terms, guardian, link: Link::new(socket)?, asked: false };
+        supervised.link.send(&Start { token: held.fencing_token(), held: supervised.held_until() });
         Ok(supervised)
     }
 
@@ -121,7 +122,7 @@ impl<'g> Supervised<'g> {
                 },
                 signal = signals.next() => self.pass_on(signal),
                 () = beat(&mut beats) => self.tell_until_when(),
-                _ = self.guard.lost(), if !lost => {
+                _ = self.held.lost(), if !lost => {
                     lost = true;
                     self.tell_until_when();
                     // Even if somebody has stopped it.
@@ -129,6 +130,11 @@ impl<'g> Supervised<'g> {
                 }
             }
         }
+    }
+
+    /// Whether a signal has asked the program to end.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.asked
     }
 
     /// The guardian goes when this does: not before the lock is given back.
@@ -160,7 +166,7 @@ impl<'g> Supervised<'g> {
 
     /// Where nobody takes a lock away but by hand, the program may still run for the grace after that.
     fn held_until(&self) -> Option<Moment> {
-        let remaining = self.guard.loss_signal().remaining()?;
+        let remaining = self.held.remaining()?;
         Some(now().saturating_add(if self.terms.session.is_some() { remaining } else { self.terms.grace }))
     }
 

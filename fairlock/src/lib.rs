@@ -111,6 +111,18 @@
 //! # async fn work() -> u64 { 1 }
 //! ```
 //!
+//! # Not async?
+//!
+//! The module `blocking` (feature `blocking`) has the same locks for threads. Do not wrap each call in `Runtime::block_on` instead: on a
+//! runtime of the current-thread kind nothing runs between two such calls, no renewal is sent, and every lock is lost after one session
+//! time. Whoever keeps a runtime of his own needs one with worker threads, or has to drive it all the time.
+//!
+//! # Several at once, elections
+//!
+//! [`LockServiceExt`] makes more of locks: [`all`](LockServiceExt::all) takes several together, in one order for everybody, so that nobody
+//! waits in a circle; [`election`](LockServiceExt::election) lets candidates lead one after another, and others observe who does;
+//! [`once`](LockServiceExt::once) runs a job at most once in a period. What has to check tokens finds help in [`fencing`].
+//!
 //! # Configuration
 //!
 //! [`connect`] takes a URL or a [`Config`], which comes [from the environment](Config::from_env) or, with serde, from a
@@ -137,13 +149,20 @@
 
 #![doc(test(attr(deny(warnings))))]
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
+pub mod fencing;
+#[cfg(doctest)]
+mod guide;
+
 use std::sync::Arc;
 
 pub use lockcore::{
-    AcquireOptions, Capabilities, Clocks, Config, DistributedLock, DistributedLockExt, Effect, EntryId,
-    EntryKind, Error, ErrorKind, Failover, Family, Fencing, FencingToken, HeldLock, LockGuard, LockKey,
-    LockKind, LockName, LockService, LockUrl, Loss, LossSignal, QueueEntry, Registry, Released, Result,
-    ServiceFactory, SessionState, Wait,
+    AcquireOptions, Capabilities, Clocks, Config, DistributedLock, DistributedLockExt, Effect, Election,
+    EntryId, EntryKind, Error, ErrorKind, Failover, Family, Fencing, FencingToken, HeldLock, LastRun, Leader,
+    Leadership, LockGuard, LockKey, LockKind, LockName, LockPart, LockService, LockServiceExt, LockSet,
+    LockUrl, Loss, LossSignal, Once, QueueEntry, Record, Recorded, Registry, Released, Result, Run, RunEnd,
+    ServiceFactory, SessionState, SetGuard, Turn, Wait,
 };
 
 /// The backends of this crate: the cargo features, and the schemes that each brings.
@@ -179,6 +198,9 @@ pub fn registry() -> Registry {
 }
 
 /// Connects to where the URL (or other [configuration](Config)) says that the locks live.
+///
+/// The session is kept alive by tasks of the runtime on which this is called, which has to run as long as locks are held: not only during
+/// calls, as with `block_on` on a current-thread runtime. Code that is not async uses the module `blocking`.
 ///
 /// # Errors
 ///

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use crate::capabilities::Capabilities;
 use crate::entry::{Entry, EntryId, FencingToken, LockKey};
 use crate::error::Result;
+use crate::lock::no_records;
 use crate::queue::standing::{Standing, standing};
+use crate::record::Recorded;
 use crate::session::Lease;
 use crate::snapshot::{EntryDetails, Revision, Snapshot};
 
@@ -25,6 +27,12 @@ pub trait QueueBackend: Debug + Send + Sync + 'static {
 
     /// What errors call the place: the servers' addresses, or a path. Without credentials.
     fn place(&self) -> String;
+
+    /// What all programs call the place that use it, however each of them writes its URL: the same text for the same locks, another one
+    /// for others, such as another root of the same servers. Several locks at once are taken in its order.
+    fn identity(&self) -> String {
+        self.place()
+    }
 
     /// How long [opening a session](Self::open_session) may take, and so how long a try waits for an answer.
     fn connect_timeout(&self) -> Duration {
@@ -56,6 +64,9 @@ pub trait QueueBackend: Debug + Send + Sync + 'static {
 /// * **D6** An entry leaves the queue only by `remove`, or with its session.
 /// * **D7** The [lease](Self::lease) is lost, by the local clock, before the server may end the session.
 /// * **D8** Tokens rise along the order of a queue, and over the life of the service: never again a smaller one.
+///
+/// * **D9** A [record](Self::set_record) stays until one is set with a token that is not smaller, whatever happens to entries and
+///   sessions; comparing and setting are one step. It is no trace of the lock to [`names`](Self::names) and [`cleanup`](Self::cleanup).
 ///
 /// A dropped future counts as an unknown outcome: the request may have been executed, or may be executed later
 /// unless a `remove` comes after it. Names and labels are data, whatever characters they have.
@@ -143,12 +154,32 @@ pub trait QueueSession: Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Returns when the first entry of the queue may be another than the one that [`describe`](Self::describe) called `head` (`None`: when
+    /// there may be an entry), for those who stand in no queue themselves. It may return without reason, but not at once each time. A
+    /// driver whose server cannot wake anybody for it returns after a second.
+    async fn head_changed(&self, _lock: &LockKey, _head: Option<&EntryId>) -> Result<()> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok(())
+    }
+
     /// The queue for people to read: every entry, in order, with all that is known of it.
     ///
     /// # Errors
     ///
     /// Those of [`list`](Self::list).
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>>;
+
+    /// What is recorded about the lock, seen as [`list`](Self::list) would see the queue, and what time it is at the server, or here.
+    ///
+    /// A driver that keeps no records leaves this and [`set_record`](Self::set_record) as they are.
+    async fn record(&self, _lock: &LockKey) -> Result<Recorded> {
+        Err(no_records())
+    }
+
+    /// Records the text under this token, unless the record has a larger one; whether it did. Idempotent.
+    async fn set_record(&self, _lock: &LockKey, _token: FencingToken, _text: &str) -> Result<bool> {
+        Err(no_records())
+    }
 
     /// Every lock that has an entry or a leftover on the server.
     ///

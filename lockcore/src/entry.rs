@@ -229,11 +229,16 @@ pub struct Entry {
     pub id: EntryId,
     /// What it asks for.
     pub kind: EntryKind,
-    /// Who waits here, for people: at most [`Entry::MAX_LABEL`] bytes.
+    /// Who waits here: the label that people read, and beside it the value that programs read, if there is one. To drivers it is
+    /// text of at most [`Entry::MAX_TEXT`] bytes.
     pub label: Arc<str>,
 }
 
 impl Entry {
-    /// The longest label, in bytes.
+    /// The longest label that a user may give, in bytes.
     pub const MAX_LABEL: usize = 512;
+    /// The longest value that may stand beside it, in bytes.
+    pub const MAX_VALUE: usize = 512;
+    /// The longest text that a driver is given for both, in bytes.
+    pub const MAX_TEXT: usize = Self::MAX_LABEL + Self::MAX_VALUE + 8;
 }

@@ -179,6 +179,19 @@ impl LossSignal {
         }
     }
 
+    /// Returns when nothing has been heard for half of the time that is left to the hold, or when it is lost: see
+    /// [`LockGuard::at_risk`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop and to call again.
+    pub async fn at_risk(&self) {
+        tokio::select! {
+            () = self.shared.lease.at_risk() => {}
+            EntryEnd::Removed = self.shared.entry.wait() => {}
+        }
+    }
+
     /// For how long the hold is sure to last if nothing more is heard; `None` if it has no such limit.
     ///
     /// # Examples
@@ -363,6 +376,31 @@ impl LockGuard {
     /// Safe to drop and to call again.
     pub async fn lost(&self) -> Loss {
         self.hold.loss_signal().lost().await
+    }
+
+    /// Returns when the server has not been heard for half of the time between the last renewal and the
+    /// [deadline](Self::deadline), while the lock is still held: time to bring the work to a safe point. Also when the lock is lost. If the
+    /// server is heard again, the lock is as safe as before, and a later call waits again.
+    ///
+    /// ```
+    /// # use lockcore::LockGuard;
+    /// # async fn work(guard: &LockGuard) {
+    /// loop {
+    ///     tokio::select! {
+    ///         () = one_step() => {}
+    ///         () = guard.at_risk() => break save().await,
+    ///     }
+    /// }
+    /// # }
+    /// # async fn one_step() {}
+    /// # async fn save() {}
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop and to call again.
+    pub async fn at_risk(&self) {
+        self.hold.loss_signal().at_risk().await;
     }
 
     /// A clonable handle that tells of the loss, for other tasks.

@@ -20,9 +20,12 @@ mod config;
 mod entry;
 mod error;
 mod guard;
+mod label;
 mod lock;
 mod name;
 pub mod queue;
+mod recipes;
+mod record;
 mod registry;
 mod service;
 pub mod session;
@@ -37,6 +40,11 @@ pub use error::{Effect, Error, ErrorKind, Result};
 pub use guard::{HeldLock, Hold, LockGuard, LossSignal, Released};
 pub use lock::{AcquireOptions, DistributedLock, DistributedLockExt, LockKind, QueueEntry, Wait};
 pub use name::LockName;
+pub use recipes::{
+    Election, LastRun, Leader, Leadership, LockPart, LockServiceExt, LockSet, Once, Run, RunEnd, SetGuard,
+    Turn,
+};
+pub use record::{Record, Recorded};
 pub use registry::{Registry, ServiceFactory};
 pub use service::LockService;
 pub use session::{Loss, SessionState};

@@ -9,9 +9,11 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 use crate::guard::{HeldLock, LockGuard};
+use crate::label::decode;
 use crate::name::LockName;
 use crate::queue::rule::{UNBOUNDED, holders};
 use crate::queue::standing::known_limit;
+use crate::record::Recorded;
 use crate::snapshot::EntryDetails;
 use crate::{EntryId, EntryKind, Error, FencingToken};
 
@@ -120,6 +122,52 @@ pub trait DistributedLock: Debug + Send + Sync + 'static {
     /// Safe to drop: it changes nothing.
     async fn queue(&self) -> Result<Vec<QueueEntry>>;
 
+    /// Returns when the first entry of the [queue](Self::queue) may be another than this one (`None`: when there may be one): woken by the
+    /// server where the backend can be, else after a second. It may return without reason.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop: it changes nothing.
+    async fn head_changed(&self, _head: Option<&EntryId>) -> Result<()> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok(())
+    }
+
+    /// What is recorded about the lock, and what time it is where it lives.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend, such as [`Unreachable`](crate::ErrorKind::Unreachable); [`Backend`](crate::ErrorKind::Backend) if it keeps no
+    /// records.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop: it changes nothing.
+    async fn record(&self) -> Result<Recorded> {
+        Err(no_records())
+    }
+
+    /// Records a text about the lock, of at most [`Record::MAX`](crate::Record::MAX) bytes, in the name of the holder with this token. It outlives
+    /// the hold, all sessions, and a cleanup. Says whether it did: not if the record is of a later holder.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`record`](Self::record), whose effect may be unknown: it can be repeated.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a text that is too long.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the text may be recorded or not.
+    async fn set_record(&self, _token: FencingToken, _text: &str) -> Result<bool> {
+        Err(no_records())
+    }
+
+    /// Where the lock lives, as all programs call it that use it: what several locks [at once](crate::LockSet) are ordered by before
+    /// their names.
+    fn place(&self) -> String {
+        String::new()
+    }
+
     /// Whether an acquisition would succeed at once. Advice, no more: others may be faster.
     ///
     /// # Examples
@@ -148,6 +196,11 @@ pub trait DistributedLock: Debug + Send + Sync + 'static {
     ///
     /// Safe to drop: it changes nothing.
     async fn acquirable(&self) -> Result<bool>;
+}
+
+/// The error of those who keep no records.
+pub(crate) fn no_records() -> Error {
+    Error::new(crate::ErrorKind::Backend, "this backend keeps no records").with_effect(crate::Effect::None)
 }
 
 /// The kinds of locks.
@@ -197,11 +250,14 @@ pub struct AcquireOptions {
     /// others (the default), or end with [`SessionLost`](crate::ErrorKind::SessionLost), for those to whom their place
     /// matters.
     pub requeue: bool,
+    /// What programs read of the entry, beside the label, which is for people: at most 512 bytes. A candidate of an
+    /// [election](crate::Election) says with it that it is one, and who it is.
+    pub value: Option<Arc<str>>,
 }
 
 impl Default for AcquireOptions {
     fn default() -> Self {
-        Self { wait: Wait::Forever, label: None, permits: 1, requeue: true }
+        Self { wait: Wait::Forever, label: None, permits: 1, requeue: true, value: None }
     }
 }
 
@@ -234,6 +290,12 @@ impl AcquireOptions {
     pub fn with_requeue(self, requeue: bool) -> Self {
         Self { requeue, ..self }
     }
+
+    /// What programs read of the entry.
+    #[must_use]
+    pub fn with_value(self, value: impl AsRef<str>) -> Self {
+        Self { value: Some(value.as_ref().into()), ..self }
+    }
 }
 
 /// One line of a [queue view](DistributedLock::queue).
@@ -252,6 +314,8 @@ pub struct QueueEntry {
     pub token: FencingToken,
     /// Who it is.
     pub label: String,
+    /// What it says beside the label, to programs; `None` but for candidates of an [election](crate::Election).
+    pub value: Option<String>,
     /// When the server accepted it, where known.
     pub since: Option<std::time::SystemTime>,
 }
@@ -265,14 +329,10 @@ impl QueueEntry {
             LockKind::Semaphore { limit } => limit,
         });
         let holding = holders(limit, entries.iter().map(|entry| entry.kind.weight()));
-        let view = |(position, EntryDetails { id, kind, token, label, since })| QueueEntry {
-            position,
-            holds: position < holding,
-            id,
-            kind,
-            token,
-            label,
-            since,
+        let view = |(position, EntryDetails { id, kind, token, label, since })| {
+            let (label, value) = decode(&label);
+            let (label, value) = (label.to_owned(), value.map(str::to_owned));
+            QueueEntry { position, holds: position < holding, id, kind, token, label, value, since }
         };
         entries.into_iter().enumerate().map(view).collect()
     }

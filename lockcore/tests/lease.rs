@@ -276,3 +276,54 @@ async fn every_change_of_state_is_told() {
         assert_eq!(lease.state(), state);
     }
 }
+
+/// At half of four fifths of the granted time, counted from when the last acknowledged renewal was sent.
+#[tokio::test(start_paused = true)]
+async fn the_warning_comes_half_way_to_the_deadline() {
+    let clock = Clock::tokio();
+    let lease = Lease::new(clock, Some(ms(10_000)), clock.now());
+    let began = Instant::now();
+    lease.at_risk().await;
+    assert_eq!(began.elapsed(), ms(4_000));
+    assert_eq!(lease.state(), SessionState::Live);
+    lease.lost().await;
+    assert_eq!(began.elapsed(), ms(8_000));
+    lease.at_risk().await;
+    assert_eq!(began.elapsed(), ms(8_000), "what is lost is at risk at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_puts_the_warning_off() {
+    let clock = Clock::tokio();
+    let lease = Lease::new(clock, Some(ms(10_000)), clock.now());
+    let began = Instant::now();
+    let renewing = lease.clone();
+    tokio::spawn(async move {
+        sleep(ms(3_900)).await;
+        renewing.renewed(renewing.now());
+    });
+    lease.at_risk().await;
+    assert_eq!(began.elapsed(), ms(7_900));
+    lease.renewed(lease.now());
+    lease.at_risk().await;
+    assert_eq!(began.elapsed(), ms(11_900), "who is heard again is as safe as before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_without_a_deadline_is_at_risk_when_it_gets_one_or_ends() {
+    let clock = Clock::tokio();
+    let lease = Lease::new(clock, None, clock.now());
+    let began = Instant::now();
+    let granting = lease.clone();
+    tokio::spawn(async move {
+        sleep(ms(60_000)).await;
+        granting.renewed(granting.now());
+        granting.grant(Some(ms(10_000)));
+    });
+    lease.at_risk().await;
+    assert_eq!(began.elapsed(), ms(64_000));
+    let ended = Lease::new(clock, None, clock.now());
+    ended.end(Loss::Expired);
+    ended.at_risk().await;
+    assert_eq!(began.elapsed(), ms(64_000));
+}

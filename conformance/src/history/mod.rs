@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use recorder::Recorder;
+pub(crate) use recorder::{Holding, Recorder};
 pub use report::{Promise, Report, Violation};
 
 /// Something that happened to one acquisition.

@@ -6,6 +6,7 @@ use crate::context::Waiting;
 trials!("loss", Network: [
     a_holder_that_is_cut_off_is_told_before_the_next_is_let_in,
     a_holder_that_hears_nothing_is_told,
+    a_holder_is_warned_half_way_to_the_loss,
     a_waiter_that_is_cut_off_is_told_if_its_place_matters,
     all_locks_of_a_session_are_lost_together,
     a_new_session_serves_later_acquisitions,
@@ -55,6 +56,22 @@ async fn a_holder_that_hears_nothing_is_told(context: Context) -> Verdict {
 }
 
 /// Its place in the queue goes with its session.
+async fn a_holder_is_warned_half_way_to_the_loss(context: Context) -> Verdict {
+    let alice = context.client().await?;
+    let guard = alice.locks.exclusive(context.name())?.acquire().await?;
+    alice.network()?.cut();
+    tokio::time::timeout(context.patience(), guard.at_risk()).await?;
+    check!(guard.is_valid(), "warned when it is lost already");
+    let deadline = guard.deadline().ok_or_else(|| Failure::new("cut off, and no deadline"))?;
+    let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+    // Half of four fifths.
+    let expected = context.fixture().session_timeout().mul_f64(0.4);
+    check!(left <= expected, "{left:?} before the loss instead of {expected:?}");
+    tokio::time::timeout(context.patience(), guard.lost()).await?;
+    tokio::time::timeout(context.patience(), guard.at_risk()).await?;
+    Ok(())
+}
+
 async fn a_waiter_that_is_cut_off_is_told_if_its_place_matters(context: Context) -> Verdict {
     let (alice, bob) = context.pair().await?;
     let carol = context.client().await?;

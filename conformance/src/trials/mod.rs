@@ -6,16 +6,20 @@ mod closing;
 mod contention;
 mod disconnect;
 mod drops;
+mod election;
 mod exclusion;
 mod fairness;
 mod fencing;
 mod loss;
 mod names;
+mod once;
 mod operator;
 mod outage;
 mod processes;
+mod record;
 mod release;
 mod semaphore;
+mod several;
 mod shared;
 mod timeout;
 mod tries;
@@ -44,6 +48,10 @@ pub(crate) const ALL: &[&[Trial]] = &[
     cleanup::TRIALS,
     closing::TRIALS,
     contention::TRIALS,
+    several::TRIALS,
+    election::TRIALS,
+    record::TRIALS,
+    once::TRIALS,
     processes::TRIALS,
 ];
 

@@ -164,7 +164,9 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 fn replay(seed: u64) -> String {
-    format!("SIMULATION_SEED={seed} cargo test -p fairlock-conformance --test simulation seeds -- --nocapture")
+    format!(
+        "SIMULATION_SEED={seed} cargo test -p fairlock-conformance --test simulation seeds -- --nocapture"
+    )
 }
 
 /// In CI five hundred.

@@ -10,8 +10,8 @@ use lockcore::queue::{Standing, standing};
 use lockcore::session::{Clock, Lease};
 use lockcore::{
     Capabilities, Enqueued, Entry, EntryDetails, EntryId, EntryKind, Error, ErrorKind, FencingToken, LockKey,
-    LockName, Loss, QueueBackend, QueueSession, QueuedEntry, Removed, Result, Revision, Snapshot,
-    watches_held,
+    LockName, Loss, QueueBackend, QueueSession, QueuedEntry, Record, Recorded, Removed, Result, Revision,
+    Snapshot, watches_held,
 };
 
 /// What a wrong driver does.
@@ -29,6 +29,7 @@ pub(crate) enum Mistake {
     ExecutesLateRequests,
     ForgetsCancelledEntries,
     ForgetsLabels,
+    ForgetsRecordsWithTheSession,
     GrantsOnAnyWakeUp,
     HidesNames,
     IgnoresCase,
@@ -38,6 +39,7 @@ pub(crate) enum Mistake {
     LosesItsSessionWithAReply,
     NeverSeesThatItsEntryIsGone,
     NeverTellsOfLoss,
+    RecordsWhateverComesLast,
     RemovesByPosition,
     RemovesNothing,
     ResetsTokens,
@@ -47,6 +49,7 @@ pub(crate) enum Mistake {
     ShowsOnePermit,
     ShowsOtherTokens,
     ShowsTheQueueBackwards,
+    SleepsThroughChangesOfTheHead,
     SleepsThroughDepartures,
     SmallRequestPassesALargeOne,
     StartsTokensAnewWithEachSession,
@@ -83,6 +86,8 @@ struct Session {
     late: LateRequests,
     last: Arc<AtomicU64>,
     client: MemoryClient,
+    /// What was recorded on this session.
+    recorded: Mutex<Vec<Record>>,
 }
 
 #[async_trait]
@@ -106,8 +111,8 @@ impl QueueBackend for Driver {
         }
         let first = OnceLock::new();
         let (used, late, client) = (self.used.clone(), self.late.clone(), self.client.clone());
-        let last = self.last.clone();
-        Ok(Arc::new(Session { honest, mistake: self.mistake, believed, first, used, late, last, client }))
+        let (last, recorded, mistake) = (self.last.clone(), Mutex::default(), self.mistake);
+        Ok(Arc::new(Session { honest, mistake, believed, first, used, late, last, client, recorded }))
     }
 }
 
@@ -312,6 +317,13 @@ impl QueueSession for Session {
         }
     }
 
+    async fn head_changed(&self, lock: &LockKey, head: Option<&EntryId>) -> Result<()> {
+        if self.makes(Mistake::SleepsThroughChangesOfTheHead) {
+            std::future::pending::<()>().await;
+        }
+        self.honest.head_changed(&self.lock(lock), head).await
+    }
+
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
         let lock = &self.lock(lock);
         let removed = match self.mistake {
@@ -350,6 +362,25 @@ impl QueueSession for Session {
             }
         }
         Ok(entries)
+    }
+
+    async fn record(&self, lock: &LockKey) -> Result<Recorded> {
+        let mut recorded = self.honest.record(&self.lock(lock)).await?;
+        if self.makes(Mistake::ForgetsRecordsWithTheSession) {
+            recorded.record = recorded.record.filter(|record| self.recorded.lock().unwrap().contains(record));
+        }
+        Ok(recorded)
+    }
+
+    async fn set_record(&self, lock: &LockKey, token: FencingToken, text: &str) -> Result<bool> {
+        let lock = &self.lock(lock);
+        self.recorded.lock().unwrap().push(Record { token, text: text.to_owned() });
+        if self.makes(Mistake::RecordsWhateverComesLast) {
+            let known = self.honest.record(lock).await?.record;
+            let largest = known.map_or(token, |known| known.token.max(token));
+            return self.honest.set_record(lock, largest, text).await;
+        }
+        self.honest.set_record(lock, token, text).await
     }
 
     async fn names(&self) -> Result<Vec<LockKey>> {

@@ -80,6 +80,9 @@ wrong_drivers! {
     forgetting_labels:
         ForgetsLabels, "view/labels_are_data",
         "became";
+    forgetting_records_with_the_session:
+        ForgetsRecordsWithTheSession, "record/a_record_outlives_its_writer",
+        "became None";
     granting_on_any_wake_up:
         GrantsOnAnyWakeUp, "fairness/departure_of_a_waiter_lets_nobody_in",
         "a wake-up was taken for a grant";
@@ -107,6 +110,9 @@ wrong_drivers! {
     never_telling_of_loss:
         NeverTellsOfLoss, "loss/a_holder_that_is_cut_off_is_told_before_the_next_is_let_in",
         "two valid guards";
+    recording_whatever_comes_last:
+        RecordsWhateverComesLast, "record/a_former_holder_does_not_overwrite_a_later_one",
+        "9 recorded after 10";
     removing_by_position:
         RemovesByPosition, "release/a_late_release_of_one_hold_leaves_the_next_alone",
         "the entry was removed from the queue";
@@ -134,6 +140,9 @@ wrong_drivers! {
     showing_the_queue_backwards:
         ShowsTheQueueBackwards, "view/holders_and_waiters_are_shown_in_order",
         "is not [(0, true, Exclusive";
+    sleeping_through_changes_of_the_head:
+        SleepsThroughChangesOfTheHead, "election/an_observer_sees_every_change_in_rising_terms",
+        "the observer is told nothing";
     sleeping_through_departures:
         SleepsThroughDepartures, "fairness/grants_follow_the_queue",
         "it is its turn, but nobody wakes the waiter";

@@ -24,7 +24,7 @@ use crate::session::Loss;
 pub(super) struct Request<'a> {
     pub(super) lock: &'a LockKey,
     pub(super) kind: EntryKind,
-    pub(super) label: &'a Arc<str>,
+    pub(super) label: Arc<str>,
     pub(super) patience: Patience,
     /// Whether to queue again when the session is lost.
     pub(super) requeues: bool,
@@ -161,7 +161,7 @@ impl Run<'_> {
         // tokio's own locks do.
         consume_budget().await;
         let open = self.sessions.current().await?;
-        let Request { lock, kind, label, .. } = *self.request;
+        let Request { lock, kind, ref label, .. } = *self.request;
         let entry = Entry { id: EntryId::random(), kind, label: label.clone() };
         let ticket = Ticket { open, lock: lock.clone(), id: entry.id.clone(), armed: false };
         self.place = Some(Place { ticket, entry });

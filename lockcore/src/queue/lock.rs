@@ -1,12 +1,15 @@
 //! One lock of a [`QueueLocks`](super::QueueLocks).
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::entry::{Entry, EntryId, EntryKind, LockKey};
+use crate::entry::{Entry, EntryId, EntryKind, FencingToken, LockKey};
 use crate::error::{Result, invalid_input};
 use crate::guard::LockGuard;
+use crate::label::encode;
 use crate::lock::{AcquireOptions, DistributedLock, LockKind, QueueEntry};
 use crate::name::LockName;
 use crate::queue::acquire::{Patience, Request, acquire};
@@ -14,6 +17,7 @@ use crate::queue::hold::QueueHold;
 use crate::queue::rule::UNBOUNDED;
 use crate::queue::sessions::{Sessions, doing};
 use crate::queue::standing::{Standing, standing};
+use crate::record::{Record, Recorded};
 use crate::snapshot::{QueuedEntry, Revision};
 
 #[derive(Debug)]
@@ -33,7 +37,7 @@ impl QueueLock {
         Ok(Self { sessions, key, kind })
     }
 
-    fn request<'a>(&'a self, options: &'a AcquireOptions) -> Result<Request<'a>> {
+    fn request(&self, options: &AcquireOptions) -> Result<Request<'_>> {
         let limit = match self.kind {
             LockKind::Semaphore { limit } => limit,
             LockKind::Exclusive | LockKind::Shared => 1,
@@ -49,10 +53,19 @@ impl QueueLock {
                 format!("a label has at most {} bytes, this one has {}", Entry::MAX_LABEL, label.len());
             return Err(invalid_input(message));
         }
+        let value = options.value.as_deref();
+        if value.is_some_and(|value| value.len() > Entry::MAX_VALUE) {
+            let length = value.map_or(0, str::len);
+            let message = format!("a value has at most {} bytes, this one has {length}", Entry::MAX_VALUE);
+            return Err(invalid_input(message));
+        }
         Ok(Request {
             lock: &self.key,
             kind: entry_kind(self.kind, options.permits),
-            label,
+            label: match encode(label, value) {
+                Cow::Borrowed(_) => label.clone(),
+                Cow::Owned(text) => text.into(),
+            },
             patience: Patience::new(options.wait, self.sessions.connect_timeout()),
             requeues: options.requeue,
         })
@@ -72,6 +85,11 @@ static DEFAULT_LABEL: LazyLock<Arc<str>> = LazyLock::new(|| {
     let host = gethostname::gethostname();
     format!("{}:{}", host.to_string_lossy(), std::process::id()).into()
 });
+
+/// What entries are labelled with whose owners say nothing.
+pub(crate) fn default_label() -> &'static str {
+    &DEFAULT_LABEL
+}
 
 #[async_trait]
 impl DistributedLock for QueueLock {
@@ -100,6 +118,32 @@ impl DistributedLock for QueueLock {
         let place = self.sessions.place();
         let entries = entries.await.map_err(doing("read the queue of", Some(&self.key), place))?;
         Ok(QueueEntry::view(entries, self.kind))
+    }
+
+    async fn head_changed(&self, head: Option<&EntryId>) -> Result<()> {
+        // No watch is trusted for long.
+        const TRUSTED: Duration = Duration::from_secs(30);
+        let open = self.sessions.current().await?;
+        let changed = open.unless_lost(open.session().head_changed(&self.key, head));
+        tokio::time::timeout(TRUSTED, changed).await.unwrap_or(Ok(()))
+    }
+
+    async fn record(&self) -> Result<Recorded> {
+        let open = self.sessions.current().await?;
+        open.unless_lost(open.session().record(&self.key)).await
+    }
+
+    async fn set_record(&self, token: FencingToken, text: &str) -> Result<bool> {
+        if text.len() > Record::MAX {
+            let message = format!("a record has at most {} bytes, this one has {}", Record::MAX, text.len());
+            return Err(invalid_input(message));
+        }
+        let open = self.sessions.current().await?;
+        open.unless_lost(open.session().set_record(&self.key, token, text)).await
+    }
+
+    fn place(&self) -> String {
+        self.sessions.identity()
     }
 
     async fn acquirable(&self) -> Result<bool> {

@@ -17,5 +17,6 @@ mod watch;
 
 pub(crate) mod standing;
 
+pub(crate) use lock::default_label;
 pub use locks::QueueLocks;
 pub use standing::{Standing, standing};

@@ -74,6 +74,11 @@ impl Sessions {
         &self.place
     }
 
+    /// What all programs call that place.
+    pub(super) fn identity(&self) -> String {
+        self.backend.identity()
+    }
+
     /// How long connecting may take.
     pub(super) fn connect_timeout(&self) -> Duration {
         self.backend.connect_timeout()

@@ -95,6 +95,11 @@ impl LeaseClock {
         self.granted.map(|granted| self.renewed + (granted - granted / Self::MARGIN))
     }
 
+    /// From when on half of the time that the last acknowledged renewal gave has passed in silence.
+    pub fn risk(&self) -> Option<Moment> {
+        self.granted.map(|granted| self.renewed + (granted - granted / Self::MARGIN) / 2)
+    }
+
     /// What is known at `now`. Once lost stays lost.
     pub fn state(&mut self, now: Moment) -> LeaseState {
         let deadline = self.deadline();

@@ -220,6 +220,28 @@ impl Lease {
         }
     }
 
+    /// Returns when nothing has been heard for half of the time between the last acknowledged renewal and the deadline, or when the
+    /// session is lost. Where it has no deadline, only then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop and to call again.
+    pub async fn at_risk(&self) {
+        loop {
+            let changed = self.shared.changed.notified();
+            if self.loss().is_some() {
+                return;
+            }
+            let risk = self.lock().risk();
+            match risk.map(|risk| self.now().until(risk)) {
+                Some(Duration::ZERO) => return,
+                // Renewals tell nobody; they only put off what is asked for again.
+                Some(left) => drop(timeout(left.min(Self::SUSPEND_CHECK), changed).await),
+                None => changed.await,
+            }
+        }
+    }
+
     /// The output of the future, or the loss of the session, whichever comes first. Only a future that is not ready at once
     /// costs a subscription.
     ///

@@ -1,0 +1,67 @@
+//! `fairlock elect`: who leads, and a program that runs while it leads.
+
+use std::io;
+use std::process::ExitCode;
+
+use fairlock::{Leader, LockService, LockServiceExt};
+use futures::StreamExt;
+use serde::Serialize;
+
+use crate::arguments::ElectOptions;
+use crate::exit::{Failure, NOT_IN_TIME};
+use crate::output;
+use crate::run::run;
+use crate::service::{close, connect};
+
+pub(crate) async fn elect(url: Option<&str>, options: &ElectOptions) -> Result<ExitCode, Failure> {
+    if let Some(campaign) = options.campaign() {
+        return run(url, &campaign).await;
+    }
+    let service = connect(url).await?;
+    let shown = show(&*service, options).await;
+    close(&*service).await;
+    shown
+}
+
+async fn show(service: &dyn LockService, options: &ElectOptions) -> Result<ExitCode, Failure> {
+    let election = service.election(&options.name)?;
+    if options.watch {
+        let mut leaders = election.observe();
+        while let Some(leader) = leaders.next().await {
+            let leader = leader?;
+            match options.json {
+                true => output::line(serde_json::to_string(&row(leader.as_ref())).map_err(io::Error::from)?)?,
+                false => output::line(leader.map_or_else(String::new, |leader| leader.value))?,
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let leader = election.leader().await?;
+    if options.json {
+        output::json(&row(leader.as_ref()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match leader {
+        Some(leader) => output::line(leader.value)?,
+        None => return Err(Failure::new(NOT_IN_TIME, format!("nobody leads {:?}", options.name))),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(leader: Option<&Leader>) -> Option<Row<'_>> {
+    leader.map(|Leader { term, value, label, candidate_since, .. }| Row {
+        term: term.get(),
+        value,
+        label,
+        since: candidate_since.map(|since| humantime::format_rfc3339_millis(since).to_string()),
+    })
+}
+
+/// A leader in JSON. Documented in the help, so: fields may be added, not changed.
+#[derive(Serialize)]
+struct Row<'l> {
+    term: u64,
+    value: &'l str,
+    label: &'l str,
+    since: Option<String>,
+}
