@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fixture::{GRANTED, LONG, Server, exclusive, runtime, service, soon};
 use lockcore::{AcquireOptions, DistributedLockExt, ErrorKind, LockGuard, LockService, Loss, Released, Wait};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// Polls at most so often, letting everybody else run in between.
 async fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
@@ -199,13 +199,18 @@ async fn questions_to_a_server_that_is_silent_end_with_the_session() {
 
 #[tokio::test(start_paused = true)]
 async fn a_release_out_of_reach_ends_with_the_session() {
-    for (silent, fails) in [(true, None), (false, Some(ErrorKind::Unreachable))] {
+    for (silent, fails, loss) in [
+        (true, None, Loss::Deadline),
+        (false, Some(ErrorKind::Unreachable), Loss::Deadline),
+        // That is what the server says.
+        (false, Some(ErrorKind::SessionLost), Loss::Expired),
+    ] {
         let server = Server::new(Some(GRANTED));
         let (_locks, lock) = exclusive(&server).await;
         let guard = lock.acquire().await.unwrap();
         (server.mood().silent, server.mood().fails) = (silent, fails);
         let released = soon("the release ends", guard.release()).await.unwrap();
-        assert_eq!(released, Released::Lost(Loss::Deadline), "{fails:?}");
+        assert_eq!(released, Released::Lost(loss), "{fails:?}");
     }
 }
 
@@ -231,10 +236,13 @@ async fn a_session_that_opens_after_the_close_is_closed() {
     let waiting = tokio::spawn(async move { lock.acquire().await });
     sleep(GRANTED).await;
     assert_eq!(server.sessions(), 0);
+    let closed = Instant::now();
     locks.close().await.unwrap();
     assert_eq!(soon("the wait ends", waiting).await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(closed.elapsed(), Duration::ZERO, "it does not wait for the session");
     drop(door);
-    sleep(LONG).await;
+    // Longer than it takes to open one, shorter than it lives if nobody closes it.
+    sleep(Duration::from_secs(1)).await;
     assert_eq!(server.sessions(), 0, "a session is left open");
 }
 

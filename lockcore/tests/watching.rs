@@ -5,7 +5,9 @@ mod fixture;
 use std::time::Duration;
 
 use fixture::{GRANTED, LONG, Server, exclusive, runtime, service, soon, warnings};
-use lockcore::{AcquireOptions, DistributedLockExt, ErrorKind, LockService, Loss, Released};
+use lockcore::{
+    AcquireOptions, DistributedLockExt, EntryId, ErrorKind, LockService, Loss, Released, watches_held,
+};
 use tokio::time::{Instant, sleep};
 
 #[tokio::test(start_paused = true)]
@@ -82,6 +84,21 @@ async fn a_lock_that_is_given_back_is_no_loss() {
         sleep(LONG).await;
         assert_eq!(signal.loss(), None, "after {hold:?}");
     }
+    assert_eq!(server.lists(), 0, "whoever gives back knows why the entry is gone");
+}
+
+/// Drivers treat it differently: nobody lets in who holds.
+#[test]
+fn a_watch_is_that_of_a_holder_if_it_is_for_its_own_entry_alone() {
+    let [own, other] = ["own", "other"].map(EntryId::from);
+    for (ids, held) in [
+        (&[own.clone()][..], true),
+        (std::slice::from_ref(&other), false),
+        (&[other.clone(), own.clone()], false),
+        (&[], false),
+    ] {
+        assert_eq!(watches_held(&own, ids), held, "{ids:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,6 +125,7 @@ async fn whoever_waits_long_sets_his_watch_again_and_lists_nothing() {
     sleep(LONG).await;
     assert_eq!(server.lists(), 0);
     assert!(server.watches() > 200, "{} watches of two entries in an hour", server.watches());
+    assert_eq!(server.watches_since(), 1, "the server need not know for ever what was when they were seen");
     drop(guard);
     drop(soon("it is granted", waiting).await.unwrap().unwrap());
 }
@@ -147,7 +165,7 @@ async fn what_a_watch_tells_too_late_for_the_session_is_no_grant() {
     let server = Server::new(None);
     let (_first, lock) = exclusive(&server).await;
     let (_second, unlucky) = exclusive(&server).await;
-    (server.mood().tells, server.mood().tells_too_late) = (true, true);
+    (server.mood().tells, server.mood().answers_too_late) = (true, true);
     let guard = lock.acquire().await.unwrap();
     let waiting =
         tokio::spawn(async move { unlucky.acquire_with(&AcquireOptions::new().with_requeue(false)).await });

@@ -137,12 +137,7 @@ impl Run<'_> {
             }
         };
         match done {
-            Some(Ok(event)) => {
-                if let Event::Stands(_) = event {
-                    self.error = None;
-                }
-                event
-            }
+            Some(Ok(event)) => event,
             Some(Err(error)) => self.failed(error),
             None => Event::OutOfTime,
         }

@@ -86,9 +86,8 @@ impl LockService for QueueLocks {
 
     async fn close(&self) -> Result<()> {
         let last = {
-            let mut state = self.sessions.lock();
+            let state = self.sessions.lock();
             self.sessions.closed.send_replace(true);
-            state.opening = None;
             state.last.clone()
         };
         last.lease().end(Loss::Closed);
@@ -189,7 +188,7 @@ impl Sessions {
         let open = opened?;
         state.pauses = Backoff::default();
         if *self.closed.borrow() {
-            open.lease().end(Loss::Closed);
+            // Nobody uses the session, so it ends.
             return Err(Error::lost(Loss::Closed));
         }
         state.last = open.clone();
