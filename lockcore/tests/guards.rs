@@ -12,6 +12,7 @@ use lockcore::{
 async fn the_queue_shows_what_was_asked_for_and_by_whom() {
     let server = Server::new(None);
     let lock = service(&server).await.semaphore("s", 3).unwrap();
+    assert_eq!(lock.kind().to_string(), "semaphore of 3");
     let two = AcquireOptions::new().with_permits(2).with_label("two");
     let held = [lock.acquire_with(&two).await.unwrap().unwrap(), lock.acquire().await.unwrap()];
     let waits = tokio::spawn({

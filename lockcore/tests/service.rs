@@ -6,8 +6,10 @@ use std::future::Future;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use fixture::{GRANTED, LONG, Server, exclusive, runtime, service, soon};
-use lockcore::{AcquireOptions, DistributedLockExt, ErrorKind, LockGuard, LockService, Loss, Released, Wait};
+use fixture::{CLEANED, GRANTED, LONG, Server, exclusive, runtime, service, soon};
+use lockcore::{
+    AcquireOptions, DistributedLockExt, ErrorKind, LockGuard, LockService, Loss, Released, SessionState, Wait,
+};
 use tokio::time::{Instant, sleep};
 
 /// Polls at most so often, letting everybody else run in between.
@@ -154,6 +156,38 @@ async fn everybody_waits_for_the_same_next_session() {
     // The fixture numbers sessions and tokens together: two sessions and a token for each grant.
     let highest = guards.iter().map(|guard| guard.fencing_token().get()).max();
     assert_eq!(highest, Some(22));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_makes_no_sense_is_refused_before_anything_is_asked() {
+    let server = Server::new(None);
+    let locks = service(&server).await;
+    for limit in [0, u32::MAX] {
+        assert_eq!(locks.semaphore("s", limit).unwrap_err().kind(), ErrorKind::InvalidInput, "{limit}");
+    }
+    let options = AcquireOptions::new;
+    let (semaphore, exclusive) = (locks.semaphore("s", 3).unwrap(), locks.exclusive("a").unwrap());
+    for (lock, options) in [
+        (&semaphore, options().with_permits(0)),
+        (&semaphore, options().with_permits(4)),
+        (&exclusive, options().with_permits(2)),
+        (&exclusive, options().with_label("x".repeat(513))),
+    ] {
+        let error = soon("a refusal", lock.acquire_with(&options)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{options:?}");
+    }
+    let longest = options().with_label("x".repeat(512));
+    assert!(exclusive.acquire_with(&longest).await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_tells_of_its_session_and_of_what_was_cleaned_up() {
+    let server = Server::new(Some(GRANTED));
+    let locks = service(&server).await;
+    assert_eq!(locks.session(), SessionState::Live);
+    assert_eq!(locks.cleanup().await.unwrap(), CLEANED);
+    sleep(GRANTED).await;
+    assert_eq!(locks.session(), SessionState::Lost(Loss::Deadline));
 }
 
 #[tokio::test(start_paused = true)]

@@ -107,10 +107,24 @@ async fn short_holds_are_not_watched() {
     let (_locks, lock) = exclusive(&server).await;
     for _ in 0..100 {
         let guard = lock.acquire().await.unwrap();
-        sleep(Duration::from_millis(100)).await;
+        // In the middle of which the watcher looks at times.
+        sleep(Duration::from_millis(130)).await;
         assert_eq!(guard.release().await.unwrap(), Released::Held);
     }
     assert_eq!((server.watches(), server.lists()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_is_watched_within_two_seconds() {
+    let server = Server::new(None);
+    let lock = service(&server).await.shared("a").unwrap();
+    let mut held = Vec::new();
+    for later in [0, 500, 3000].map(Duration::from_millis) {
+        sleep(later).await;
+        held.push(lock.acquire().await.unwrap());
+    }
+    sleep(Duration::from_millis(1990)).await;
+    assert_eq!(server.watches(), 3);
 }
 
 /// Each would list all the others.
@@ -259,6 +273,23 @@ async fn a_service_that_nobody_uses_ends_although_a_removal_is_refused() {
     assert_eq!(server.entries().len(), 1);
     drop((locks, lock));
     soon("the session ends, and its entry with it", server.until_entries(0)).await;
+}
+
+/// Nobody has to know of what passes.
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_is_repeated_is_no_reason_to_warn() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let guard = lock.acquire().await.unwrap();
+    let (_, said) = warnings(async {
+        server.mood().fails = Some(ErrorKind::Unreachable);
+        drop(guard);
+        sleep(LONG).await;
+        server.mood().fails = None;
+        soon("the entry goes", server.until_entries(0)).await;
+    })
+    .await;
+    assert_eq!(said, "");
 }
 
 /// The entry goes with the session: there is nothing to warn of.
