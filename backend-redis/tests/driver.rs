@@ -130,6 +130,23 @@ async fn no_tombstone_without_need() {
     assert!(left.iter().all(|member| member.starts_with('#')), "{left:?}");
 }
 
+/// However it went, and whoever removed it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_session_removes_what_is_left_and_nothing_else() {
+    let bed = Bed::new().await;
+    let session = open(RedisOptions::new(bed.server.address()).with_session_timeout(MINUTES)).await;
+    let [removed, removed_by_hand, left] = [EntryKind::Shared; 3].map(entry);
+    for (entry, answer) in [(&removed, Removed::Now), (&removed_by_hand, Removed::Absent)] {
+        enqueue(&session, entry).await;
+        if answer == Removed::Absent {
+            bed.cli(&["del", QUEUE]).await;
+        }
+        assert_eq!(session.remove(&lock(), &entry.id).await.unwrap(), answer);
+    }
+    enqueue(&session, &left).await;
+    assert_eq!(bed.scripts_for(async { session.close().await.unwrap() }).await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_name_the_operation_the_lock_and_the_server() {
     let bed = Bed::new().await;

@@ -4,11 +4,18 @@
 
 mod bed;
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
 use backend_redis::RedisOptions;
 use bed::*;
 use conformance::deadline::{eventually, within};
 use lockcore::queue::Standing;
 use lockcore::{Entry, EntryId, EntryKind, FencingToken, Removed, Revision};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// An entry that waits, or holds, and how to speak to its session.
@@ -192,4 +199,71 @@ async fn a_hand_over_of_which_nothing_is_said_is_found_out() {
             session.close().await.unwrap();
         }
     }
+}
+
+/// A way to the server on which subscriptions can fall silent, as when something on the way has forgotten them.
+struct Way {
+    address: SocketAddr,
+    /// How often those that there were did.
+    silenced: Arc<AtomicUsize>,
+}
+
+impl Way {
+    async fn to(server: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let way = Self { address: listener.local_addr().unwrap(), silenced: Arc::default() };
+        let (server, silenced) = (server.to_owned(), way.silenced.clone());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(pass(client, TcpStream::connect(&server).await.unwrap(), silenced.clone()));
+            }
+        });
+        way
+    }
+
+    fn silence(&self) {
+        self.silenced.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// One connection, until either side ends it.
+async fn pass(mut client: TcpStream, mut server: TcpStream, silenced: Arc<AtomicUsize>) {
+    let (born, subscribes) = (silenced.load(Ordering::SeqCst), AtomicBool::new(false));
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.split(), server.split());
+    let requests = async {
+        let mut bytes = [0; 4096];
+        while let Ok(read @ 1..) = from_client.read(&mut bytes).await {
+            let asks = bytes[..read].windows(9).any(|word| word == b"SUBSCRIBE");
+            subscribes.fetch_or(asks, Ordering::SeqCst);
+            to_server.write_all(&bytes[..read]).await.unwrap_or_default();
+        }
+    };
+    let replies = async {
+        let mut bytes = [0; 4096];
+        while let Ok(read @ 1..) = from_server.read(&mut bytes).await {
+            if !subscribes.load(Ordering::SeqCst) || born == silenced.load(Ordering::SeqCst) {
+                to_client.write_all(&bytes[..read]).await.unwrap_or_default();
+            }
+        }
+    };
+    tokio::select! {
+        () = requests => {}
+        () = replies => {}
+    }
+}
+
+/// Nothing is said on most of them for hours, so that this alone tells nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_through_which_nothing_comes_any_more_is_made_anew() {
+    let bed = Bed::new().await;
+    let way = Way::to(bed.server.address()).await;
+    let (holds, first) = (open(options(&bed)).await, entry(EntryKind::Exclusive));
+    enqueue(&holds, &first).await;
+    let through = RedisOptions::new(way.address.to_string()).with_session_timeout(MINUTES);
+    let waits = Listener::new(&bed, through.with_connect_timeout(Duration::from_secs(1))).await;
+    way.silence();
+    assert_eq!(holds.remove(&lock(), &first.id).await.unwrap(), Removed::Now);
+    assert_eq!(waits.watch(&[first.id]).await, None, "it is told nothing, and looks");
+    assert_eq!(waits.look().await, Standing::Holds);
 }

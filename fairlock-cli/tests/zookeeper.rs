@@ -54,6 +54,8 @@ async fn a_program_whose_lock_is_lost_is_told_then_killed() {
     let (code, last, said) = lose(&place, &obedient).await;
     assert_eq!((code, &*last), (Some(76), "told"), "{said}");
     assert!(said.contains("fairlock: lost \"x\""), "{said}");
+    // It would have been told of the end, if it answered.
+    assert!(said.contains("fairlock: the session will end by itself"), "{said}");
 
     let deaf = format!("trap '' TERM; echo ready; {LINGER}");
     let (code, last, said) = lose(&place, &deaf).await;

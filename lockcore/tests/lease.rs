@@ -1,5 +1,6 @@
 //! The lease of a session: never believed in for longer than the server is sure to keep it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lockcore::session::{Clock, Lease, LeaseClock, LeaseState, Loss, Moment, SessionState};
@@ -157,6 +158,19 @@ fn lease(granted: Option<Duration>) -> Lease {
 async fn told(lease: &Lease) -> Option<Duration> {
     let start = Instant::now();
     tokio::time::timeout(Duration::from_secs(3600), lease.lost()).await.ok().map(|_| start.elapsed())
+}
+
+#[tokio::test]
+async fn a_session_is_renewed_six_times_in_its_time() {
+    assert_eq!(lease(Some(GRANTED)).renewal_interval(), Some(GRANTED / 6));
+    assert_eq!(lease(None).renewal_interval(), None);
+}
+
+#[test]
+fn every_loss_has_words_of_its_own() {
+    let all = [Loss::Expired, Loss::Deadline, Loss::Removed, Loss::Closed, Loss::Abandoned];
+    let words: BTreeSet<String> = all.iter().map(Loss::to_string).collect();
+    assert!(words.len() == all.len() && !words.contains(""), "{words:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,9 +6,11 @@ use std::future::Future;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use fixture::{GRANTED, LONG, Server, exclusive, runtime, service, soon};
-use lockcore::{AcquireOptions, DistributedLockExt, ErrorKind, LockGuard, LockService, Loss, Released, Wait};
-use tokio::time::sleep;
+use fixture::{CLEANED, GRANTED, LONG, Server, exclusive, runtime, service, soon};
+use lockcore::{
+    AcquireOptions, DistributedLockExt, ErrorKind, LockGuard, LockService, Loss, Released, SessionState, Wait,
+};
+use tokio::time::{Instant, sleep};
 
 /// Polls at most so often, letting everybody else run in between.
 async fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
@@ -157,6 +159,38 @@ async fn everybody_waits_for_the_same_next_session() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_makes_no_sense_is_refused_before_anything_is_asked() {
+    let server = Server::new(None);
+    let locks = service(&server).await;
+    for limit in [0, u32::MAX] {
+        assert_eq!(locks.semaphore("s", limit).unwrap_err().kind(), ErrorKind::InvalidInput, "{limit}");
+    }
+    let options = AcquireOptions::new;
+    let (semaphore, exclusive) = (locks.semaphore("s", 3).unwrap(), locks.exclusive("a").unwrap());
+    for (lock, options) in [
+        (&semaphore, options().with_permits(0)),
+        (&semaphore, options().with_permits(4)),
+        (&exclusive, options().with_permits(2)),
+        (&exclusive, options().with_label("x".repeat(513))),
+    ] {
+        let error = soon("a refusal", lock.acquire_with(&options)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{options:?}");
+    }
+    let longest = options().with_label("x".repeat(512));
+    assert!(exclusive.acquire_with(&longest).await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_tells_of_its_session_and_of_what_was_cleaned_up() {
+    let server = Server::new(Some(GRANTED));
+    let locks = service(&server).await;
+    assert_eq!(locks.session(), SessionState::Live);
+    assert_eq!(locks.cleanup().await.unwrap(), CLEANED);
+    sleep(GRANTED).await;
+    assert_eq!(locks.session(), SessionState::Lost(Loss::Deadline));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_guard_whose_entry_is_found_missing_is_not_valid_any_more() {
     let server = Server::new(None);
     let (_locks, lock) = exclusive(&server).await;
@@ -199,13 +233,18 @@ async fn questions_to_a_server_that_is_silent_end_with_the_session() {
 
 #[tokio::test(start_paused = true)]
 async fn a_release_out_of_reach_ends_with_the_session() {
-    for (silent, fails) in [(true, None), (false, Some(ErrorKind::Unreachable))] {
+    for (silent, fails, loss) in [
+        (true, None, Loss::Deadline),
+        (false, Some(ErrorKind::Unreachable), Loss::Deadline),
+        // That is what the server says.
+        (false, Some(ErrorKind::SessionLost), Loss::Expired),
+    ] {
         let server = Server::new(Some(GRANTED));
         let (_locks, lock) = exclusive(&server).await;
         let guard = lock.acquire().await.unwrap();
         (server.mood().silent, server.mood().fails) = (silent, fails);
         let released = soon("the release ends", guard.release()).await.unwrap();
-        assert_eq!(released, Released::Lost(Loss::Deadline), "{fails:?}");
+        assert_eq!(released, Released::Lost(loss), "{fails:?}");
     }
 }
 
@@ -231,10 +270,13 @@ async fn a_session_that_opens_after_the_close_is_closed() {
     let waiting = tokio::spawn(async move { lock.acquire().await });
     sleep(GRANTED).await;
     assert_eq!(server.sessions(), 0);
+    let closed = Instant::now();
     locks.close().await.unwrap();
     assert_eq!(soon("the wait ends", waiting).await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(closed.elapsed(), Duration::ZERO, "it does not wait for the session");
     drop(door);
-    sleep(LONG).await;
+    // Longer than it takes to open one, shorter than it lives if nobody closes it.
+    sleep(Duration::from_secs(1)).await;
     assert_eq!(server.sessions(), 0, "a session is left open");
 }
 

@@ -44,6 +44,40 @@ async fn a_wait_outlasts_servers_that_open_no_session() {
     assert!(soon("it is granted", waiting).await.unwrap().unwrap().is_valid());
 }
 
+/// Whoever waits for its answer, or for others, is told when the lease ends, not when something else wakes it.
+#[tokio::test(start_paused = true)]
+async fn a_loss_ends_what_is_being_waited_for_at_once() {
+    const LOSS: Duration = Duration::from_secs(8);
+    for silent in [true, false] {
+        let server = Server::new(None);
+        let (_first, holder) = exclusive(&server).await;
+        let _guard = holder.acquire().await.unwrap();
+        server.mood().silent = silent;
+        let (_second, waiter) = exclusive(&server.granting(Some(GRANTED))).await;
+        let start = Instant::now();
+        let options = AcquireOptions::new().with_requeue(false);
+        let error = soon("the wait ends", waiter.acquire_with(&options)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::SessionLost, "{silent}");
+        assert!(start.elapsed() <= LOSS, "{silent}: {:?}", start.elapsed());
+    }
+}
+
+/// As after the machine slept: what is due has become due together.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_asked_for_with_a_session_that_was_lost_meanwhile() {
+    let server = Server::new(None);
+    let (_first, holder) = exclusive(&server).await;
+    let _guard = holder.acquire().await.unwrap();
+    let (_second, waiter) = exclusive(&server.granting(Some(GRANTED))).await;
+    let waiting =
+        tokio::spawn(async move { waiter.acquire_with(&AcquireOptions::new().with_requeue(false)).await });
+    server.until_entries(2).await;
+    sleep(SETTLED).await;
+    tokio::time::advance(LONG).await;
+    assert_eq!(waiting.await.unwrap().unwrap_err().kind(), ErrorKind::SessionLost);
+    assert_eq!(server.late(), 0, "the watch was set again");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wait_whose_session_is_lost_goes_on_behind_all_others() {
     let server = Server::new(None);
@@ -150,6 +184,21 @@ async fn a_waiter_that_was_heard_of_is_not_in_time_although_the_server_is_gone()
     assert!((LIMIT..=LIMIT + SETTLED).contains(&elapsed), "{elapsed:?}");
 }
 
+/// The answer to the removal tells that the server is there, as it does after an outage that ended too late.
+#[tokio::test(start_paused = true)]
+async fn an_outage_that_is_over_in_the_end_is_no_error() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let _guard = lock.acquire().await.unwrap();
+    server.mood().fails = Some(ErrorKind::Unreachable);
+    let healed = async {
+        sleep(LIMIT - Duration::from_millis(1)).await;
+        server.mood().fails = None;
+    };
+    let ((kind, _), ()) = tokio::join!(timed(&*lock, Wait::For(LIMIT)), healed);
+    assert_eq!(kind, None);
+}
+
 /// The answer to the removal tells that the server is there.
 #[tokio::test(start_paused = true)]
 async fn a_limit_shorter_than_an_answer_takes_is_no_outage() {
@@ -205,19 +254,64 @@ async fn trouble_that_goes_on_is_met_with_longer_pauses() {
     assert!((seconds / 2..3 * seconds).contains(&server.lists()), "{} looks in an hour", server.lists());
 }
 
+/// What went wrong long ago does not make anybody wait.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_worked_makes_pauses_short_again() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let _guard = lock.acquire().await.unwrap();
+    let acquire = || {
+        let lock = lock.clone();
+        tokio::spawn(async move { lock.acquire().await })
+    };
+    let ahead = acquire();
+    server.until_entries(2).await;
+    sleep(SETTLED).await;
+    server.mood().breaks_watches = true;
+    let waiting = acquire();
+    sleep(Duration::from_secs(5)).await;
+    server.mood().breaks_watches = false;
+    sleep(Duration::from_secs(10)).await;
+    server.mood().breaks_watches = true;
+    let before = server.lists();
+    ahead.abort();
+    sleep(Duration::from_millis(200)).await;
+    let looks = server.lists() - before;
+    assert!(looks > 3, "{looks} looks in 200 ms");
+    waiting.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_crowd_opens_sessions_no_more_often_than_one() {
+    const WAIT: Duration = Duration::from_secs(300);
     let server = Server::new(Some(GRANTED));
     let locks = service(&server).await;
     sleep(GRANTED).await;
     server.mood().refuses_sessions = Some(ErrorKind::Unreachable);
     let crowd = (0..200).map(|number| {
         let lock = locks.exclusive(&number.to_string()).unwrap();
-        async move { lock.acquire_timeout(LONG).await.unwrap_err() }
+        async move { lock.acquire_timeout(WAIT).await.unwrap_err() }
     });
     futures::future::join_all(crowd).await;
-    let seconds = LONG.as_secs();
-    assert!((seconds / 3..3 * seconds).contains(&server.openings()), "{} in an hour", server.openings());
+    let seconds = WAIT.as_secs();
+    assert!((seconds / 3..3 * seconds).contains(&server.openings()), "{} in five minutes", server.openings());
+}
+
+/// Whoever lost a session after that waits as short as the first.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_opened_makes_pauses_short_again() {
+    let server = Server::new(Some(GRANTED));
+    let (_locks, lock) = exclusive(&server).await;
+    sleep(GRANTED).await;
+    server.mood().refuses_sessions = Some(ErrorKind::Unreachable);
+    assert!(lock.acquire_timeout(LIMIT).await.is_err());
+    server.mood().refuses_sessions = None;
+    soon("it is granted", lock.acquire()).await.unwrap().lost().await;
+    server.mood().refuses_sessions = Some(ErrorKind::Unreachable);
+    let before = server.openings();
+    assert!(lock.acquire_timeout(Duration::from_millis(200)).await.is_err());
+    let openings = server.openings() - before;
+    assert!(openings > 2, "{openings} in 200 ms");
 }
 
 /// Neither that others were first, nor that nobody could be reached.

@@ -5,7 +5,9 @@ mod fixture;
 use std::time::Duration;
 
 use fixture::{GRANTED, LONG, Server, exclusive, runtime, service, soon, warnings};
-use lockcore::{AcquireOptions, DistributedLockExt, ErrorKind, LockService, Loss, Released};
+use lockcore::{
+    AcquireOptions, DistributedLockExt, EntryId, ErrorKind, LockService, Loss, Released, watches_held,
+};
 use tokio::time::{Instant, sleep};
 
 #[tokio::test(start_paused = true)]
@@ -82,6 +84,21 @@ async fn a_lock_that_is_given_back_is_no_loss() {
         sleep(LONG).await;
         assert_eq!(signal.loss(), None, "after {hold:?}");
     }
+    assert_eq!(server.lists(), 0, "whoever gives back knows why the entry is gone");
+}
+
+/// Drivers treat it differently: nobody lets in who holds.
+#[test]
+fn a_watch_is_that_of_a_holder_if_it_is_for_its_own_entry_alone() {
+    let [own, other] = ["own", "other"].map(EntryId::from);
+    for (ids, held) in [
+        (&[own.clone()][..], true),
+        (std::slice::from_ref(&other), false),
+        (&[other.clone(), own.clone()], false),
+        (&[], false),
+    ] {
+        assert_eq!(watches_held(&own, ids), held, "{ids:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,10 +107,24 @@ async fn short_holds_are_not_watched() {
     let (_locks, lock) = exclusive(&server).await;
     for _ in 0..100 {
         let guard = lock.acquire().await.unwrap();
-        sleep(Duration::from_millis(100)).await;
+        // In the middle of which the watcher looks at times.
+        sleep(Duration::from_millis(130)).await;
         assert_eq!(guard.release().await.unwrap(), Released::Held);
     }
     assert_eq!((server.watches(), server.lists()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_is_watched_within_two_seconds() {
+    let server = Server::new(None);
+    let lock = service(&server).await.shared("a").unwrap();
+    let mut held = Vec::new();
+    for later in [0, 500, 3000].map(Duration::from_millis) {
+        sleep(later).await;
+        held.push(lock.acquire().await.unwrap());
+    }
+    sleep(Duration::from_millis(1990)).await;
+    assert_eq!(server.watches(), 3);
 }
 
 /// Each would list all the others.
@@ -108,6 +139,7 @@ async fn whoever_waits_long_sets_his_watch_again_and_lists_nothing() {
     sleep(LONG).await;
     assert_eq!(server.lists(), 0);
     assert!(server.watches() > 200, "{} watches of two entries in an hour", server.watches());
+    assert_eq!(server.watches_since(), 1, "the server need not know for ever what was when they were seen");
     drop(guard);
     drop(soon("it is granted", waiting).await.unwrap().unwrap());
 }
@@ -147,7 +179,7 @@ async fn what_a_watch_tells_too_late_for_the_session_is_no_grant() {
     let server = Server::new(None);
     let (_first, lock) = exclusive(&server).await;
     let (_second, unlucky) = exclusive(&server).await;
-    (server.mood().tells, server.mood().tells_too_late) = (true, true);
+    (server.mood().tells, server.mood().answers_too_late) = (true, true);
     let guard = lock.acquire().await.unwrap();
     let waiting =
         tokio::spawn(async move { unlucky.acquire_with(&AcquireOptions::new().with_requeue(false)).await });
@@ -241,6 +273,23 @@ async fn a_service_that_nobody_uses_ends_although_a_removal_is_refused() {
     assert_eq!(server.entries().len(), 1);
     drop((locks, lock));
     soon("the session ends, and its entry with it", server.until_entries(0)).await;
+}
+
+/// Nobody has to know of what passes.
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_is_repeated_is_no_reason_to_warn() {
+    let server = Server::new(None);
+    let (_locks, lock) = exclusive(&server).await;
+    let guard = lock.acquire().await.unwrap();
+    let (_, said) = warnings(async {
+        server.mood().fails = Some(ErrorKind::Unreachable);
+        drop(guard);
+        sleep(LONG).await;
+        server.mood().fails = None;
+        soon("the entry goes", server.until_entries(0)).await;
+    })
+    .await;
+    assert_eq!(said, "");
 }
 
 /// The entry goes with the session: there is nothing to warn of.

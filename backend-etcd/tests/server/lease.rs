@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backend_etcd::{Etcd, EtcdOptions};
 use lockcore::session::{Clock, Lease, Moment};
-use lockcore::{Loss, QueueBackend};
+use lockcore::{Loss, QueueBackend, SessionState};
 
 use crate::bed::{Bed, eventually, open, within};
 
@@ -90,4 +90,27 @@ async fn a_renewal_notices_the_end_of_the_lease_or_of_the_session_key() {
         }
         assert_eq!(within("the loss", session.lease().lost()).await, Loss::Expired, "{end:?}");
     }
+}
+
+/// Nor is it believed to be there before it has been asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_connection_renews_no_session_that_is_over() {
+    let bed = Bed::new().await;
+    let proxy = bed.proxy().await;
+    let options = EtcdOptions::new([proxy.address().to_string()]).with_session_timeout(SESSION);
+    let session = open(options).await;
+    let lease = session.lease();
+    renewal(lease, deadline(lease)).await;
+    proxy.cut();
+    eventually("doubt", || async { matches!(lease.state(), SessionState::Doubtful { .. }) }).await;
+    let own = bed.under("/fairlock/session/").await.remove(0);
+    bed.delete(own.key_str().unwrap()).await;
+    let latest = deadline(lease) + Duration::from_millis(100);
+    proxy.heal();
+    eventually("the loss", || async {
+        assert!(deadline(lease) < latest, "it was renewed");
+        lease.loss().is_some()
+    })
+    .await;
+    assert_eq!(lease.loss(), Some(Loss::Expired));
 }

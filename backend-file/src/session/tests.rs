@@ -1,5 +1,7 @@
 //! One session against another, without the core.
 
+use std::path::Path;
+
 use lockcore::{EntryKind, Family, LockName};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -46,12 +48,14 @@ async fn a_departure_wakes() {
     wakes(session(&root), &root).await;
 }
 
+const OTHER: &str = "ex-a-00000000000000000001";
+
 /// An entry of somebody else, in a file of this kind.
 fn entry_of_another(root: &tempfile::TempDir, fifo: bool) -> std::fs::File {
-    let (directory, name) = (root.path().join("locks/x"), "ex-a-00000000000000000001");
+    let directory = root.path().join("locks/x");
     let file = match fifo {
-        true => Directory::open(&directory).unwrap().unwrap().make_fifo(name).unwrap().unwrap(),
-        false => std::fs::File::create_new(directory.join(name)).unwrap(),
+        true => Directory::open(&directory).unwrap().unwrap().make_fifo(OTHER).unwrap().unwrap(),
+        false => std::fs::File::create_new(directory.join(OTHER)).unwrap(),
     };
     assert!(lock(&file, Lock::Exclusive).unwrap());
     // Which does not know of it.
@@ -60,7 +64,7 @@ fn entry_of_another(root: &tempfile::TempDir, fifo: bool) -> std::fs::File {
 }
 
 /// Whether a waiter is let in by the end of an entry of which nobody tells it.
-async fn is_let_in(fifo: bool, end: impl FnOnce(std::fs::File) -> Option<std::fs::File>) {
+async fn is_let_in(fifo: bool, end: impl FnOnce(std::fs::File, &Path) -> Option<std::fs::File>) {
     let root = tempfile::tempdir().unwrap();
     let waiter = session(&root);
     let (id, _) = enqueue(&waiter).await;
@@ -71,7 +75,7 @@ async fn is_let_in(fifo: bool, end: impl FnOnce(std::fs::File) -> Option<std::fs
     let mut watch = std::pin::pin!(waiter.watch(&lock, &id, &wake, Revision::default()));
     let early = tokio::time::timeout(Duration::from_millis(300), &mut watch).await;
     assert!(early.is_err(), "woken while the entry is there");
-    let kept = end(other);
+    let kept = end(other, &root.path().join("locks/x").join(OTHER));
     let standing = tokio::time::timeout(Duration::from_secs(60), watch).await.expect("woken in the end");
     assert_eq!(standing.unwrap(), Some(Standing::Holds));
     drop(kept);
@@ -79,7 +83,7 @@ async fn is_let_in(fifo: bool, end: impl FnOnce(std::fs::File) -> Option<std::fs
 
 #[tokio::test]
 async fn an_entry_that_cannot_ring_is_looked_at_again() {
-    is_let_in(false, |file| {
+    is_let_in(false, |file, _| {
         drop(file);
         None
     })
@@ -88,8 +92,18 @@ async fn an_entry_that_cannot_ring_is_looked_at_again() {
 
 #[tokio::test]
 async fn an_entry_that_was_given_back_without_a_word_is_looked_at_again() {
-    is_let_in(true, |file| {
+    is_let_in(true, |file, _| {
         unlock(&file);
+        Some(file)
+    })
+    .await;
+}
+
+/// Its owner has it open still, but it stands in the queue no more.
+#[tokio::test]
+async fn an_entry_whose_file_was_removed_by_hand_is_not_waited_for() {
+    is_let_in(true, |file, path| {
+        std::fs::remove_file(path).unwrap();
         Some(file)
     })
     .await;

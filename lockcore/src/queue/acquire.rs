@@ -140,12 +140,7 @@ impl Run<'_> {
             }
         };
         match done {
-            Some(Ok(event)) => {
-                if let Event::Enqueued(_) | Event::Stands(_) = event {
-                    self.error = None;
-                }
-                event
-            }
+            Some(Ok(event)) => event,
             Some(Err(error)) => self.failed(error),
             None => Event::OutOfTime,
         }
@@ -244,7 +239,8 @@ async fn ask(
         Step::Look => session.look(&ticket.lock, &ticket.id).await.map(Event::Stands),
         Step::Watch { wake, seen } => {
             let begun = backoff.begin();
-            let watched = wait.watch(ticket, &entry.label, ticket.watch(wake, seen));
+            let watched =
+                wait.watch(ticket.open.long_holds(), &ticket.lock, &entry.label, ticket.watch(wake, seen));
             let watched = Box::pin(watched).await;
             backoff.worked(begun);
             watched.map(|standing| standing.map_or(Event::Woken, Event::Stands))

@@ -10,7 +10,6 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::entry::LockKey;
 use crate::guard::LossSignal;
-use crate::queue::open::Ticket;
 
 /// A wait, or a hold, of more than this is long.
 const LONG: Duration = Duration::from_secs(10);
@@ -73,17 +72,23 @@ pub(super) struct LongWait {
 
 impl LongWait {
     /// The output of the future. If it takes long, and the lock is held by the same session, that is told.
-    pub(super) async fn watch<F: Future>(&mut self, ticket: &Ticket, label: &str, watched: F) -> F::Output {
+    pub(super) async fn watch<F: Future>(
+        &mut self,
+        holds: &LongHolds,
+        lock: &LockKey,
+        label: &str,
+        watched: F,
+    ) -> F::Output {
         let mut watched = pin!(watched);
         loop {
             let next = *self.next.get_or_insert_with(|| Instant::now() + LONG);
             if let Ok(output) = timeout_at(next, watched.as_mut()).await {
                 return output;
             }
-            let (holder, next) = ticket.open.long_holds().holder(&ticket.lock);
+            let (holder, next) = holds.holder(lock);
             self.next = Some(next);
             if let Some(holder) = holder {
-                warn(&ticket.lock, &holder, label);
+                warn(lock, &holder, label);
             }
         }
     }

@@ -58,9 +58,8 @@ impl Sessions {
 
     /// Ends the last session, and opens no other. Its server is left to be told.
     pub(super) fn close(&self) -> Arc<OpenSession> {
-        let mut state = self.lock();
+        let state = self.lock();
         self.closed.send_replace(true);
-        state.opening = None;
         state.last.lease().end(Loss::Closed);
         state.last.clone()
     }
@@ -143,7 +142,7 @@ impl Sessions {
         let open = opened?;
         state.pauses = Backoff::default();
         if *self.closed.borrow() {
-            open.lease().end(Loss::Closed);
+            // Nobody uses the session, so it ends.
             return Err(Error::lost(Loss::Closed));
         }
         state.last = open.clone();
