@@ -1,35 +1,17 @@
 //! The suite, on a real etcd.
 
+mod operator;
+
 use std::error::Error;
 use std::process::ExitCode;
 
-use async_trait::async_trait;
 use backend_etcd::{EtcdFactory, SCHEME};
+use conformance::UrlFixture;
 use conformance::server::{Etcd, ServerKind};
-use conformance::{Operator, UrlFixture};
-use etcd_client::{Client, GetOptions};
-use lockcore::{EntryId, ErrorKind, LockKey, Registry, Result};
+use lockcore::Registry;
 use tokio::runtime::Runtime;
 
-/// Somebody with a shell of etcd's.
-#[derive(Debug)]
-struct Shell {
-    address: String,
-}
-
-#[async_trait]
-impl Operator for Shell {
-    async fn remove_entry(&self, lock: &LockKey, id: &EntryId) -> Result<()> {
-        let failed = |error| lockcore::Error::new(ErrorKind::Backend, "the shell failed").with_source(error);
-        let mut client = Client::connect([&self.address], None).await.map_err(failed)?;
-        let prefix = format!("/conformance/{}/{}/", lock.family, lock.name.encode());
-        let entries = client.get(prefix, Some(GetOptions::new().with_prefix())).await.map_err(failed)?;
-        for entry in entries.kvs().iter().filter(|entry| entry.value().starts_with(id.as_str().as_bytes())) {
-            client.delete(entry.key(), None).await.map_err(failed)?;
-        }
-        Ok(())
-    }
-}
+use operator::Shell;
 
 fn main() -> ExitCode {
     conformance::main(Registry::new().with(SCHEME, EtcdFactory), |registry| {

@@ -1,38 +1,17 @@
 //! The suite, on a real ZooKeeper.
 
+mod operator;
+
 use std::error::Error;
 use std::process::ExitCode;
 
-use async_trait::async_trait;
 use backend_zookeeper::{SCHEME, ZooKeeperFactory};
+use conformance::UrlFixture;
 use conformance::server::{ServerKind, ZooKeeper};
-use conformance::{Operator, UrlFixture};
-use lockcore::{EntryId, ErrorKind, LockKey, Registry, Result};
+use lockcore::Registry;
 use tokio::runtime::Runtime;
-use zookeeper_client::Client;
 
-/// Somebody with a shell of ZooKeeper's.
-#[derive(Debug)]
-struct Shell {
-    address: String,
-}
-
-#[async_trait]
-impl Operator for Shell {
-    async fn remove_entry(&self, lock: &LockKey, id: &EntryId) -> Result<()> {
-        let failed = |error| lockcore::Error::new(ErrorKind::Backend, "the shell failed").with_source(error);
-        let client = Client::connect(&self.address).await.map_err(failed)?;
-        let directory = format!("/conformance/_zklocking/{}", lock.name.encode());
-        for node in client.list_children(&directory).await.map_err(failed)? {
-            let path = format!("{directory}/{node}");
-            let (data, _) = client.get_data(&path).await.map_err(failed)?;
-            if data.starts_with(id.as_str().as_bytes()) {
-                client.delete(&path, None).await.map_err(failed)?;
-            }
-        }
-        Ok(())
-    }
-}
+use operator::Shell;
 
 fn main() -> ExitCode {
     conformance::main(Registry::new().with(SCHEME, ZooKeeperFactory), |registry| {

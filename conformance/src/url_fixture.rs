@@ -12,7 +12,8 @@ use crate::process::Holder;
 use crate::proxy::Proxy;
 
 /// A running service that a URL names. If the URL has exactly one host with a port, each client reaches it
-/// through a proxy, which is how the network is broken.
+/// through a proxy, which is how the network is broken; so it does with each of several hosts, if
+/// [that helps](Self::with_members_behind_proxies).
 #[derive(Debug)]
 pub struct UrlFixture {
     registry: Registry,
@@ -22,6 +23,7 @@ pub struct UrlFixture {
     holder: Holder,
     operator: Option<Box<dyn Operator>>,
     servers: Option<Box<dyn Servers>>,
+    members_behind_proxies: bool,
     #[expect(dead_code, reason = "what matters is when it is dropped")]
     server: Box<dyn Debug + Send + Sync>,
 }
@@ -53,6 +55,7 @@ impl UrlFixture {
             holder,
             operator: None,
             servers: None,
+            members_behind_proxies: false,
             server: Box::new(()),
         })
     }
@@ -75,12 +78,18 @@ impl UrlFixture {
         Self { servers: Some(Box::new(servers)), ..self }
     }
 
-    /// The only host of the URL, if it has one, with its port.
-    fn host(&self) -> Option<&str> {
-        match self.url.hosts() {
-            [host] if host.contains(':') => Some(host),
-            _ => None,
-        }
+    /// Lets each client reach each of the URL's hosts through a proxy. It breaks nothing where servers name themselves to clients, who
+    /// then come directly.
+    #[must_use]
+    pub fn with_members_behind_proxies(self) -> Self {
+        Self { members_behind_proxies: true, ..self }
+    }
+
+    /// The hosts that clients reach through proxies.
+    fn proxied(&self) -> &[String] {
+        let hosts = self.url.hosts();
+        let named = hosts.iter().all(|host| host.contains(':'));
+        if named && (hosts.len() == 1 || self.members_behind_proxies) { hosts } else { &[] }
     }
 }
 
@@ -91,14 +100,18 @@ fn broken(what: &'static str, error: std::io::Error) -> Error {
 #[async_trait]
 impl Fixture for UrlFixture {
     async fn client(&self) -> Result<Client> {
-        let Some(host) = self.host() else {
+        let mut proxies = Vec::new();
+        for host in self.proxied() {
+            let proxy = Proxy::start(host).await;
+            proxies.push(proxy.map_err(|error| broken("no proxy can be started", error))?);
+        }
+        if proxies.is_empty() {
             let locks = self.registry.connect_url(self.url.clone()).await?;
             return Ok(Client { locks, network: None });
-        };
-        let proxy = Proxy::start(host).await.map_err(|error| broken("no proxy can be started", error))?;
-        let url = self.url.clone().with_hosts(vec![proxy.address().to_string()]);
-        let locks = self.registry.connect_url(url).await?;
-        Ok(Client { locks, network: Some(Box::new(proxy)) })
+        }
+        let hosts = proxies.iter().map(|proxy| proxy.address().to_string()).collect();
+        let locks = self.registry.connect_url(self.url.clone().with_hosts(hosts)).await?;
+        Ok(Client { locks, network: Some(Box::new(Proxies(proxies))) })
     }
 
     fn session_timeout(&self) -> Duration {
@@ -110,7 +123,7 @@ impl Fixture for UrlFixture {
     }
 
     fn has_network(&self) -> bool {
-        self.host().is_some()
+        !self.proxied().is_empty()
     }
 
     fn operator(&self) -> Option<&dyn Operator> {
@@ -130,36 +143,40 @@ impl Fixture for UrlFixture {
     }
 }
 
-impl Network for Proxy {
+/// What is between one client and all servers.
+#[derive(Debug)]
+struct Proxies(Vec<Proxy>);
+
+impl Network for Proxies {
     fn cut(&self) {
-        Proxy::cut(self);
+        self.0.iter().for_each(Proxy::cut);
     }
 
     fn mute(&self) {
-        Proxy::mute(self);
+        self.0.iter().for_each(Proxy::mute);
     }
 
     fn delay(&self) {
-        Proxy::delay(self);
+        self.0.iter().for_each(Proxy::delay);
     }
 
     fn hold(&self) {
-        Proxy::hold(self);
+        self.0.iter().for_each(Proxy::hold);
     }
 
     fn held(&self) -> usize {
-        Proxy::held(self)
+        self.0.iter().map(Proxy::held).sum()
     }
 
     fn abandon(&self) {
-        Proxy::abandon(self);
+        self.0.iter().for_each(Proxy::abandon);
     }
 
     fn deliver(&self) {
-        Proxy::deliver(self);
+        self.0.iter().for_each(Proxy::deliver);
     }
 
     fn heal(&self) {
-        Proxy::heal(self);
+        self.0.iter().for_each(Proxy::heal);
     }
 }
