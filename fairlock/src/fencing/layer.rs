@@ -49,8 +49,11 @@ pub const HEADER: HeaderName = HeaderName::from_static("fencing-token");
 /// ```
 #[derive(Clone)]
 pub struct FencingLayer {
-    gate: Arc<dyn Fn(&Parts) -> Arc<TokenGate> + Send + Sync>,
+    gate: Arc<Gates>,
 }
+
+/// Which gate a request has to pass.
+type Gates = dyn Fn(&Parts) -> Arc<TokenGate> + Send + Sync;
 
 impl fmt::Debug for FencingLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

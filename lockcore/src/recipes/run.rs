@@ -46,7 +46,7 @@ const LONGEST_REASON: usize = 512;
 impl RunEnd {
     /// How this ended: with the work, or with the lock.
     pub(super) fn of<T, E: Display>(result: &Result<Result<T, E>>) -> Self {
-        let cut = |text: String| text[..text.floor_char_boundary(LONGEST_REASON)].to_owned();
+        let cut = |text: String| cut(&text, LONGEST_REASON).to_owned();
         match result {
             Ok(Ok(_)) => Self::Succeeded,
             Ok(Err(error)) => Self::Failed(cut(error.to_string())),
@@ -77,7 +77,7 @@ impl RunEnd {
 
 impl LastRun {
     pub(super) fn begun(token: FencingToken, started: SystemTime, by: &str) -> Self {
-        let by = by[..by.floor_char_boundary(LONGEST_BY)].to_owned();
+        let by = cut(by, LONGEST_BY).to_owned();
         Self { started, by, end: RunEnd::Unfinished, ended: None, token }
     }
 
@@ -104,6 +104,12 @@ impl LastRun {
         let ended = Some(ended).filter(|ended| *ended > UNIX_EPOCH);
         (form == FORM).then(|| Self { started, by: by.to_owned(), end, ended, token })
     }
+}
+
+/// As much of the text as has at most so many bytes.
+fn cut(text: &str, longest: usize) -> &str {
+    let end = (0..=longest.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
 }
 
 fn milliseconds(time: SystemTime) -> u64 {
