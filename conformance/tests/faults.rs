@@ -36,7 +36,7 @@ fn catalogue() -> BTreeMap<String, String> {
     let row = |line: &str| {
         let mut cells = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ");
         let id = cells.next().filter(|id| id.contains('-') && !id.starts_with('-'))?.to_owned();
-        Some((id, cells.next_back()?.to_owned()))
+        Some((id, cells.last()?.to_owned()))
     };
     let rows: Vec<_> = text.lines().filter_map(row).collect();
     let catalogue: BTreeMap<_, _> = rows.iter().cloned().collect();

@@ -205,8 +205,9 @@ fn chaos_in_a_directory_breaks_no_promise_and_says_what_it_broke() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("file://{}/locks", directory.path().display());
     let output = fairlock(&url, &["conformance", "--chaos", "3s", "--seed", "7", "--json"]);
-    let judgement: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{judgement}");
+    let code = output.status.code();
+    let judgement: serde_json::Value = serde_json::from_str(&stdout(output)).unwrap();
+    assert_eq!(code, Some(0), "{judgement}");
     assert_eq!(judgement["violations"], serde_json::json!([]));
     assert!(judgement["grants"].as_u64().unwrap() > 20, "{judgement}");
     assert_eq!(judgement["seed"], 7);
