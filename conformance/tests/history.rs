@@ -135,6 +135,12 @@ fn a_late_hand_over_is_found_unless_something_was_broken() {
 }
 
 #[test]
+fn whoever_gives_up_lets_others_in_before_he_says_so() {
+    let story = two().asks(3, 1, ALL).granted(1, 10).over(1).at(3000).granted(3, 30).over(3).over(2);
+    assert_eq!(story.check().violations, []);
+}
+
+#[test]
 fn an_entry_that_is_left_behind_is_found() {
     let story = two().granted(1, 10).over(1).over(2).at(5000).then(2, What::Seen);
     assert_eq!(story.breaks(), Promise::NoLeftover);

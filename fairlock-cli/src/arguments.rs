@@ -324,12 +324,55 @@ pub(crate) struct ManOptions {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
+    use proptest::prelude::*;
+    use proptest::test_runner::Config as Cases;
 
     use super::Arguments;
 
     #[test]
     fn the_definition_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    fn cases() -> Cases {
+        let usual = Cases::default();
+        match std::env::var_os("PROPTEST_CASES") {
+            Some(_) => usual,
+            None => Cases { cases: 10_000, ..usual },
+        }
+    }
+
+    fn word() -> impl Strategy<Value = String> {
+        let known = [
+            "run",
+            "queue",
+            "conformance",
+            "bench",
+            "--url",
+            "--wait",
+            "--semaphore",
+            "--time",
+            "--chaos",
+            "--",
+        ];
+        prop_oneof![
+            3 => prop::sample::select(&known[..]).prop_map(str::to_owned),
+            2 => "(--?[a-z]{1,9}=?)?[0-9]{0,30}(ms|s|m|y)?",
+            1 => any::<String>(),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(cases())]
+
+        /// Whatever is written there is a command, or wrong usage with a reason.
+        #[test]
+        fn any_command_line_is_answered(words in prop::collection::vec(word(), 0..7)) {
+            let line = std::iter::once("fairlock".to_owned()).chain(words);
+            if let Err(error) = Arguments::try_parse_from(line) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
     }
 }

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
     }
 }
 
+#[expect(clippy::future_not_send, reason = "it runs on the thread that blocks on it")]
 async fn judge(arguments: &Arguments) -> Result<Outcome, Failure> {
     let Arguments { backend, nodes, seed, time, clients } = arguments;
     let plan = |url| Plan { url, seed: *seed, time: *time, clients: (*clients).into() };

@@ -32,6 +32,7 @@ impl Nemesis {
     }
 
     /// Until this time. When it returns, all is mended.
+    #[expect(clippy::future_not_send, reason = "it runs on the thread that blocks on it")]
     pub(super) async fn work(
         &mut self,
         until: Duration,
@@ -49,6 +50,7 @@ impl Nemesis {
         Ok(())
     }
 
+    #[expect(clippy::future_not_send, reason = "it runs on the thread that blocks on it")]
     async fn break_something(
         &mut self,
         clients: &mut Clients,

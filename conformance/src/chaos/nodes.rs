@@ -102,11 +102,11 @@ macro_rules! nodes {
     };
 }
 
-async fn nothing<T>(_: &T, _: &str) -> io::Result<bool> {
+async fn nothing<T: Sync>(_: &T, _: &str) -> io::Result<bool> {
     Ok(false)
 }
 
-async fn alone<T>(_: &T) -> io::Result<usize> {
+async fn alone<T: Sync>(_: &T) -> io::Result<usize> {
     Ok(0)
 }
 

@@ -99,7 +99,6 @@ pub async fn run(registry: &Registry, plan: &Plan, nodes: Option<&dyn Nodes>) ->
 }
 
 /// Whoever is still in a queue when all sessions have ended; and every lock can be had.
-#[expect(clippy::future_not_send, reason = "it runs on the thread that blocks on it")]
 async fn leftovers(locks: &dyn LockService, role: &Role, session: Duration) -> Result<Vec<Event>, Failure> {
     let deadline = now() + 3 * session + Duration::from_secs(20);
     let mut left = Vec::new();

@@ -8,10 +8,10 @@ use super::report::{Promise, Report, Violation};
 use super::{Conditions, Event, What};
 
 pub(super) fn check(events: &[Event], conditions: &Conditions) -> Report {
-    let mut sorted: Vec<(Point, &Event)> =
+    let mut in_order: Vec<(Point, &Event)> =
         events.iter().enumerate().map(|(number, event)| ((event.at, number + 1), event)).collect();
-    sorted.sort_by_key(|(point, _)| *point);
-    let (lives, mut violations) = lives(&sorted);
+    in_order.sort_by_key(|(point, _)| *point);
+    let (lives, mut violations) = lives(&in_order);
     let mut locks: BTreeMap<&str, Vec<&Life>> = BTreeMap::new();
     lives.iter().for_each(|life| locks.entry(life.lock).or_default().push(life));
     let broken = Broken::new(&conditions.disturbed);
@@ -24,7 +24,7 @@ pub(super) fn check(events: &[Event], conditions: &Conditions) -> Report {
         violations.extend(late);
     }
     violations.extend(lives.iter().flat_map(|life| end(life, &broken, conditions)));
-    let refused = fencing(&sorted, &lives, &mut violations);
+    let refused = fencing(&in_order, &lives, &mut violations);
     if conditions.must_refuse && refused == 0 {
         violations.push(violation(Promise::Fencing, "no write was refused".to_owned()));
     }
@@ -150,24 +150,38 @@ impl Heaviest {
 
 /// Nobody waits for long while nothing happens; and the longest that somebody did.
 fn hand_over(lives: &[&Life], broken: &Broken, conditions: &Conditions) -> (Duration, Vec<Violation>) {
+    let limit = conditions.handover.unwrap_or(Duration::MAX);
     // What may let somebody in: a hold or a wait that ends.
-    let mut ends: Vec<Point> =
-        lives.iter().flat_map(|life| [life.end_of_hold(), life.end()]).flatten().collect();
-    ends.sort();
+    let ends = sorted(lives.iter().flat_map(|life| [life.end_of_hold(), life.end()]).flatten());
+    // Whoever gives up waiting has left the queue some time before he says so.
+    let given_up = sorted(lives.iter().filter(|life| life.grant.is_none()).filter_map(|life| life.end()));
     let (mut longest, mut violations) = (Duration::ZERO, Vec::new());
     for life in lives {
         let Some(grant) = life.grant else { continue };
-        let before = ends.partition_point(|end| *end < grant.from);
-        let last = ends[..before].last().map_or(Duration::ZERO, |end| end.0);
-        // Nobody else is granted while something that excludes him is held: that is for the other check to say.
-        let waited = broken.quiet(last.max(life.asked.0), grant.from.0);
+        let at = grant.from.0;
+        let after = given_up[given_up.partition_point(|end| *end < grant.from)..].first();
+        if after.is_some_and(|left| left.0 - at <= limit) {
+            continue;
+        }
+        let last =
+            ends[..ends.partition_point(|end| *end < grant.from)].last().map_or(Duration::ZERO, |end| end.0);
+        let waited = broken.quiet(last.max(life.asked.0), at);
         longest = longest.max(waited);
-        if conditions.handover.is_some_and(|limit| waited > limit) {
-            let how = format!("{} waited {waited:?} for {:?} after it was free", life.number, life.lock);
+        if waited > limit {
+            let how = format!(
+                "{} waited {waited:?} for {:?} after it was free, until {at:?}",
+                life.number, life.lock
+            );
             violations.push(violation(Promise::HandOver, how));
         }
     }
     (longest, violations)
+}
+
+fn sorted(points: impl Iterator<Item = Point>) -> Vec<Point> {
+    let mut points: Vec<Point> = points.collect();
+    points.sort();
+    points
 }
 
 /// How one acquisition ended.

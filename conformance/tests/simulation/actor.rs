@@ -118,7 +118,8 @@ impl Actor {
         let cancels = self.rng.random_bool(0.3);
         let acquired = dropped_after(cancels.then_some(polls), lock.acquire_with(&options)).await;
         if let Some(Err(error)) = &acquired {
-            let known = [ErrorKind::SessionLost, ErrorKind::Unreachable].contains(&error.kind());
+            let known =
+                [ErrorKind::SessionLost, ErrorKind::Unreachable, ErrorKind::Closed].contains(&error.kind());
             assert!(known, "{acquisition} was told what is not so: {error}");
         }
         if let Some(Ok(Some(guard))) = acquired {

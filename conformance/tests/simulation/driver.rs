@@ -266,7 +266,11 @@ impl QueueSession for Session {
         _since: Revision,
     ) -> Result<Option<Standing>> {
         let server = &self.network.server;
-        let starts = server.lock().starts;
+        let (starts, delay) = {
+            let mut state = server.lock();
+            (state.starts, state.rng.random_range(0..10))
+        };
+        sleep(Duration::from_millis(delay)).await;
         let there = |id: &EntryId, state: &State| {
             state.at(lock, state.now(lock)).iter().any(|queued| queued.id == *id)
         };

@@ -239,7 +239,7 @@ fn mistakes_are_found() {
         (Mistake::NoTombstones, &[Promise::NoLeftover, Promise::Answer]),
         (Mistake::CountsFromReceipt, &[Promise::Exclusion]),
         (Mistake::ExpiresTooEarly, &[Promise::Exclusion]),
-        (Mistake::WatchMissesThePast, &[Promise::HandOver]),
+        (Mistake::WatchMissesThePast, &[Promise::HandOver, Promise::Answer]),
         (Mistake::AppendsTwice, &[Promise::NoLeftover, Promise::Answer]),
         (Mistake::LooksTooFarBack, &[Promise::Exclusion, Promise::Order]),
         (Mistake::ForgetsTokens, &[Promise::Order, Promise::Fencing]),

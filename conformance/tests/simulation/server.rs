@@ -95,13 +95,19 @@ impl Server {
         self.state.lock().expect("nothing panics while it is held")
     }
 
-    /// Ends the sessions whose time is over, for as long as it is polled.
+    /// Ends the sessions whose time is over, and tells of that and of its own return, for as long as it is polled.
     pub(super) async fn run(self) {
+        let mut was_down = false;
         loop {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            if self.lock().sweep() {
+            let (swept, is_down) = {
+                let mut state = self.lock();
+                (state.sweep(), state.is_down())
+            };
+            if swept || (was_down && !is_down) {
                 self.changed.notify_waiters();
             }
+            was_down = is_down;
         }
     }
 
