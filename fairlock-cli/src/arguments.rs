@@ -343,21 +343,12 @@ mod tests {
         }
     }
 
+    const KNOWN: [&str; 10] =
+        ["run", "queue", "conformance", "bench", "--url", "--wait", "--semaphore", "--time", "--chaos", "--"];
+
     fn word() -> impl Strategy<Value = String> {
-        let known = [
-            "run",
-            "queue",
-            "conformance",
-            "bench",
-            "--url",
-            "--wait",
-            "--semaphore",
-            "--time",
-            "--chaos",
-            "--",
-        ];
         prop_oneof![
-            3 => prop::sample::select(&known[..]).prop_map(str::to_owned),
+            3 => prop::sample::select(&KNOWN[..]).prop_map(str::to_owned),
             2 => "(--?[a-z]{1,9}=?)?[0-9]{0,30}(ms|s|m|y)?",
             1 => any::<String>(),
         ]
