@@ -3,6 +3,7 @@
 mod control;
 mod etcd;
 mod mortal;
+mod postgres;
 mod process;
 mod redis;
 mod zookeeper;
@@ -10,6 +11,7 @@ mod zookeeper;
 pub use control::Server;
 pub use etcd::{Etcd, EtcdCluster};
 pub use mortal::ServerKind;
+pub use postgres::{PgBouncer, Postgres, PostgresPair};
 pub use redis::{Redis, RedisCluster, RedisSentinel};
 pub use zookeeper::{Ensemble, ZooKeeper};
 
