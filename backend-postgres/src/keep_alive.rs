@@ -25,8 +25,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let period = shared.lease.renewal_interval().unwrap_or_default();
     let (mut clock, mut checked) = (None, 0);
     let mut last = shared.lease.now();
+    // The first one only looks at the clock: whoever lives shortly has seen it then.
+    let mut pause = Duration::ZERO;
     loop {
-        sleep(period.min(TICK)).await;
+        sleep(pause).await;
+        pause = period.min(TICK);
         let sent = shared.lease.now();
         let due = last.until(sent) + TICK / 2 >= period;
         match renew(&shared, due, &mut clock, &mut checked).await {

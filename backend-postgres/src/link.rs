@@ -12,7 +12,7 @@ use tokio_postgres::error::Severity;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, SimpleQueryMessage, Socket};
 
-use crate::error::error;
+use crate::error::{connect_error, error};
 use crate::options::PostgresOptions;
 use crate::places::Places;
 use crate::tls::TlsMode;
@@ -152,7 +152,7 @@ where
     T: MakeTlsConnect<Socket>,
     T::Stream: Send + 'static,
 {
-    let (client, connection) = config.connect(tls).await.map_err(error)?;
+    let (client, connection) = config.connect(tls).await.map_err(connect_error)?;
     let driver = tokio::spawn(drive(connection, places.clone()));
     Ok((client, driver.abort_handle()))
 }

@@ -3,11 +3,13 @@
 use fairlock::ErrorKind;
 
 /// A URL for each scheme that is refused without asking anybody, if the scheme is known.
-const WRONG: [(&str, bool); 9] = [
+const WRONG: [(&str, bool); 11] = [
     ("etcd://?nonsense=1", cfg!(feature = "etcd")),
     ("etcds://?nonsense=1", cfg!(feature = "etcd")),
     ("file:///tmp?nonsense=1", cfg!(feature = "file")),
     ("memory://?nonsense=1", cfg!(feature = "memory")),
+    ("postgres://?nonsense=1", cfg!(feature = "postgres")),
+    ("postgresql://?nonsense=1", cfg!(feature = "postgres")),
     ("redis://?nonsense=1", cfg!(feature = "redis")),
     ("rediss://?nonsense=1", cfg!(feature = "redis")),
     ("redis+sentinel://?nonsense=1", cfg!(feature = "redis")),

@@ -11,7 +11,7 @@ mod zookeeper;
 pub use control::Server;
 pub use etcd::{Etcd, EtcdCluster};
 pub use mortal::ServerKind;
-pub use postgres::{PgBouncer, Postgres, PostgresPair};
+pub use postgres::{PgBouncer, Postgres, PostgresPair, ServerClock};
 pub use redis::{Redis, RedisCluster, RedisSentinel};
 pub use zookeeper::{Ensemble, ZooKeeper};
 

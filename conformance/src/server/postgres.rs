@@ -80,11 +80,40 @@ impl Postgres {
     }
 
     async fn start_on(port: u16, settings: &[&str]) -> io::Result<Self> {
+        Self::start_in(port, settings, &[]).await
+    }
+
+    async fn start_in(port: u16, settings: &[&str], environment: &[String]) -> io::Result<Self> {
         let directory = new_directory()?;
         let data = directory.path().join("data");
         let arguments = ["-D", text(&data)?, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale", "-N"];
         run(program("initdb")?, &arguments).await?;
-        serve(directory, port, settings).await
+        serve(directory, port, settings, environment).await
+    }
+
+    /// Starts a server whose time of day can be [set](ServerClock::set_days).
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start); if libfaketime is not installed.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_with_clock() -> io::Result<(Self, ServerClock)> {
+        check_installed("libfaketime", &["faketime"])?;
+        let directory = new_directory()?;
+        let clock = ServerClock { file: directory.path().join("time"), _directory: directory };
+        clock.set_days(0)?;
+        let environment = [
+            "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1".to_owned(),
+            format!("FAKETIME_TIMESTAMP_FILE={}", clock.file.display()),
+            "FAKETIME_NO_CACHE=1".to_owned(),
+            "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+            "FAKETIME_DISABLE_SHM=1".to_owned(),
+        ];
+        let start = async |ports: Vec<u16>| Self::start_in(ports[0], &[], &environment).await;
+        Ok((on_free_ports(1, start).await?, clock))
     }
 
     /// Starts a server that follows this one.
@@ -95,7 +124,7 @@ impl Postgres {
         let arguments =
             ["-h", host, "-p", upstream, "-U", USER, "-D", text(&data)?, "-R", "-N", "-c", "fast"];
         run(program("pg_basebackup")?, &arguments).await?;
-        serve(directory, port, &[]).await
+        serve(directory, port, &[], &[]).await
     }
 
     /// Starts a server that speaks TLS, with this certificate. The paths are those of PEM files.
@@ -233,6 +262,24 @@ impl Postgres {
     }
 }
 
+/// The time of day of a server.
+#[derive(Debug)]
+pub struct ServerClock {
+    file: PathBuf,
+    _directory: TempDir,
+}
+
+impl ServerClock {
+    /// Sets it so many days forward, or back: counted from the true time.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn set_days(&self, days: i32) -> io::Result<()> {
+        fs::write(&self.file, format!("{days:+}d"))
+    }
+}
+
 /// A primary and a standby that follows it.
 #[derive(Debug)]
 pub struct PostgresPair {
@@ -335,7 +382,12 @@ impl PgBouncer {
 }
 
 /// Serves what is in `data` in this directory.
-async fn serve(directory: TempDir, port: u16, settings: &[&str]) -> io::Result<Postgres> {
+async fn serve(
+    directory: TempDir,
+    port: u16,
+    settings: &[&str],
+    environment: &[String],
+) -> io::Result<Postgres> {
     let data = directory.path().join("data");
     let mut lines = String::new();
     for setting in SETTINGS.iter().chain(settings) {
@@ -344,9 +396,10 @@ async fn serve(directory: TempDir, port: u16, settings: &[&str]) -> io::Result<P
     }
     fs::write(data.join("postgresql.conf"), lines)?;
     give_away(directory.path()).await?;
-    let arguments = vec!["-D".to_owned(), text(&data)?.to_owned(), "-p".to_owned(), port.to_string()];
-    let binary = program("postgres")?;
-    let (program, arguments) = as_server(text(&binary)?, arguments);
+    let mut arguments = environment.to_vec();
+    arguments.push(text(&program("postgres")?)?.to_owned());
+    arguments.extend(["-D".to_owned(), text(&data)?.to_owned(), "-p".to_owned(), port.to_string()]);
+    let (program, arguments) = as_server("env", arguments);
     let server = Server::own(format!("127.0.0.1:{port}"), program, arguments, directory);
     let server = Postgres { server, data: Some(data) };
     server.restart().await?;
