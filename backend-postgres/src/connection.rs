@@ -236,12 +236,22 @@ impl Connector {
 pub(crate) async fn two_links(options: &PostgresOptions, places: &Arc<Places>) -> Result<[Link; 2]> {
     let connect = || Link::connect(options, places);
     let (one, other) = try_join(connect(), connect()).await?;
-    let taken = other.ask("BEGIN; SELECT pg_backend_pid()").await;
-    let again = one.who().await?;
-    let _ = other.ask("COMMIT").await;
-    let taken = taken.ok().flatten().and_then(|row| row.get(0)?.parse::<i32>().ok());
-    let stays = again.0 == one.process && taken == Some(other.process) && one.process != other.process;
+    let stays = one.process != other.process
+        && stay(&one, &other).await?
+        // A pool gives whoever comes next what was given back last.
+        && stay(&other, &one).await?;
     if stays { Ok([one, other]) } else { Err(pooled()) }
+}
+
+/// Whether each is the same process as before, while one is in the middle of a transaction.
+async fn stay(one: &Link, other: &Link) -> Result<bool> {
+    let begun = other.ask("BEGIN; SELECT pg_backend_pid()").await;
+    let asked = one.who().await;
+    let ended = other.ask("COMMIT").await;
+    // A pool of statements refuses transactions.
+    let (Ok(begun), Ok(_)) = (begun, ended) else { return Ok(false) };
+    let process = begun.and_then(|row| row.get(0)?.parse::<i32>().ok());
+    Ok(process == Some(other.process) && asked?.0 == one.process)
 }
 
 pub(crate) fn pooled() -> Error {

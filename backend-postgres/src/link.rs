@@ -107,6 +107,8 @@ impl Link {
     ///
     /// An isolation of which statements after a lock do not see what was done under it breaks the order of queues; commits that are not
     /// written come undone in a crash, and what was acknowledged with them; plans have to suit tables that are nearly always empty.
+    ///
+    /// The one before may still be there, and hold locks, or wait for a standby: it is ended.
     pub(crate) async fn set_up(&self, session: i64, used: Use, patience: Duration) -> Result<()> {
         let (name, locked, limit) = match used {
             Use::Requests => ("", LOCKED, patience.as_millis()),
@@ -122,7 +124,15 @@ impl Link {
              SELECT set_config('idle_session_timeout', '0', false) WHERE current_setting('idle_session_timeout', true) <> '0'; \
              SET enable_seqscan = off; SET enable_bitmapscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off"
         );
-        self.ask(&statements).await.map(drop)
+        self.ask(&statements).await?;
+        if matches!(used, Use::Requests | Use::Renewals) {
+            let earlier = format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fairlock {session}{name}' \
+                 AND usename = current_user AND pid <> pg_backend_pid()"
+            );
+            self.ask(&earlier).await?;
+        }
+        Ok(())
     }
 
     /// Wants to be told from now on, at the latest when this returns.

@@ -87,8 +87,6 @@ BEGIN
         INSERT INTO {schema}.session VALUES (session_, (SELECT last_value FROM {schema}.clock), life_, 1);
         RETURN 1;
     END IF;
-    PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE application_name = 'fairlock ' || session_ AND usename = current_user AND pid <> pg_backend_pid();
     PERFORM pg_advisory_xact_lock(session_);
     UPDATE {schema}.session SET epoch = epoch_ WHERE id = session_ AND epoch < epoch_;
     IF NOT FOUND THEN

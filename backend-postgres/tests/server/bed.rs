@@ -10,7 +10,7 @@ use lockcore::{DistributedLock, DistributedLockExt, LockGuard, LockService, Rele
 use tokio::task::JoinHandle;
 
 /// However slow the machine is.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Long enough for a server to be started again.
 pub(crate) const LONG: Duration = Duration::from_secs(60);

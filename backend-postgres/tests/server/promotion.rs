@@ -71,7 +71,7 @@ async fn what_no_standby_has_is_not_believed() {
     crate::bed::give_back(lock.acquire().await.unwrap()).await;
     pair.standby.stop("fast").await.unwrap();
     let waiting = start(&lock);
-    let waits = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%enqueue%'";
+    let waits = "SELECT min(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name LIKE 'fairlock%' AND application_name NOT LIKE '%renewals'";
     let mut processes = Vec::new();
     while processes.len() < 3 {
         let process = pair.primary.sql(waits).await.unwrap();

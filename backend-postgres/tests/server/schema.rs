@@ -5,13 +5,14 @@ use conformance::server::Postgres;
 use futures::future::try_join_all;
 use lockcore::{DistributedLockExt, ErrorKind};
 
-use crate::bed::{as_user, connect, options};
+use crate::bed::{DEADLINE, as_user, connect, options};
 
 #[tokio::test]
 async fn a_hundred_that_come_at_once_find_one_schema() {
     let server = Postgres::start().await.unwrap();
     let hundred = (0..100).map(|_| async {
-        let locks = connect(options(&server)).await?;
+        let patient = options(&server).with_connect_timeout(DEADLINE);
+        let locks = connect(patient).await?;
         crate::bed::give_back(locks.exclusive("a")?.acquire().await?).await;
         locks.close().await
     });
