@@ -146,6 +146,11 @@ impl Places {
         self.lock().own.get(id).cloned()
     }
 
+    /// Whether the entry with this token is ours.
+    pub(crate) fn has(&self, token: i64) -> bool {
+        self.lock().tokens.contains_key(&token)
+    }
+
     /// The entry with this token was let in, as somebody says.
     pub(crate) fn told(&self, token: i64) {
         let state = self.lock();

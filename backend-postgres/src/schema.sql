@@ -258,32 +258,37 @@ END $$;
 -- Removes an entry: by its token, or if that is 0 by its id. Whether it was there.
 CREATE FUNCTION {schema}.remove(session_ bigint, lock_ bytea, own bigint, id_ text) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-    gone {schema}.entry;
+    gone bigint;
+    rung integer;
+    weight_ bigint;
+    bound_ bigint;
 BEGIN
     IF own > 0 THEN
-        DELETE FROM {schema}.entry WHERE lock = lock_ AND token = own AND session = session_ RETURNING * INTO gone;
+        DELETE FROM {schema}.entry WHERE lock = lock_ AND token = own AND session = session_
+        RETURNING token, bell, weight, bound INTO gone, rung, weight_, bound_;
     ELSE
-        DELETE FROM {schema}.entry WHERE lock = lock_ AND id = id_ AND session = session_ RETURNING * INTO gone;
+        DELETE FROM {schema}.entry WHERE lock = lock_ AND id = id_ AND session = session_
+        RETURNING token, bell, weight, bound INTO gone, rung, weight_, bound_;
     END IF;
-    IF gone.token IS NULL THEN
+    IF gone IS NULL THEN
         -- Somebody else has removed it, who could not let go of its advisory lock.
         PERFORM pg_advisory_unlock(own # {salt}) FROM pg_locks
         WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND objsubid = 1
         AND (classid::bigint << 32 | objid::bigint) = own # {salt};
         RETURN false;
     END IF;
-    IF gone.bell = pg_backend_pid() THEN
+    IF rung = pg_backend_pid() THEN
         -- Once more for this transaction: it is free when everybody can see that the entry is gone, and no sooner.
-        IF pg_advisory_xact_lock(gone.token # {salt}) IS NULL OR NOT pg_advisory_unlock(gone.token # {salt}) THEN
+        IF pg_advisory_xact_lock(gone # {salt}) IS NULL OR NOT pg_advisory_unlock(gone # {salt}) THEN
             RETURN NULL;
         END IF;
     END IF;
     IF get_byte(lock_, 0) <> ascii('l') THEN
         PERFORM pg_notify('fairlock_' || session, token::text) FROM (
             SELECT session, token, sum(weight) OVER (ORDER BY token) AS total
-            FROM {schema}.entry WHERE lock = lock_ ORDER BY token LIMIT gone.bound + 1
+            FROM {schema}.entry WHERE lock = lock_ ORDER BY token LIMIT bound_ + 1
         ) AS queue
-        WHERE token > gone.token AND total <= gone.bound AND total + gone.weight > gone.bound;
+        WHERE token > gone AND total <= bound_ AND total + weight_ > bound_;
     END IF;
     RETURN true;
 END $$;

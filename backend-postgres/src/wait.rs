@@ -77,7 +77,10 @@ impl Shared {
         match place.next {
             Some(next) if next.holds => self.until_room(lock, waiter, place).await,
             Some(next) if next.session == self.id => {
-                let _ = timeout(RECHECK, place.news.notified()).await;
+                // It may have left before anybody knew that this one waits for it.
+                if self.places.has(next.token) {
+                    let _ = timeout(RECHECK, place.news.notified()).await;
+                }
                 self.standing(lock, waiter).await.map(Some)
             }
             Some(next) => self.until_gone(lock, waiter, place, next, pause).await,

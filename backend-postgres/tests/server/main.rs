@@ -8,6 +8,7 @@ mod clocks;
 mod connections;
 mod crowd;
 mod faults;
+mod own;
 mod promotion;
 mod schema;
 mod tls;
