@@ -1,7 +1,5 @@
 //! The PostgreSQL servers that the suite starts.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use conformance::server::{PgBouncer, Postgres, PostgresPair};
 
 #[tokio::test]

@@ -34,7 +34,7 @@ async fn a_thousand_waiters_of_ten_services_take_their_turns() {
     for waiting in waiting {
         tokio::time::timeout(DEADLINE, waiting).await.expect("it is not let in").unwrap();
     }
-    let grants = grants.lock().unwrap();
+    let grants = std::mem::take(&mut *grants.lock().unwrap());
     assert_eq!(grants.len(), 1000);
     assert!(grants.is_sorted(), "not in the order of the queue");
     until("nothing is left", async || {

@@ -1,4 +1,4 @@
-//! PostgreSQL from Debian's packages: alone, as a primary with a standby, or behind PgBouncer.
+//! PostgreSQL from Debian's packages.
 
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
@@ -24,7 +24,7 @@ const VERSIONS: &str = "/usr/lib/postgresql";
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// As whom the server runs if we are root, whom it refuses.
-const USER: &str = "postgres";
+pub(super) const USER: &str = "postgres";
 
 /// The servers of tests need not outlive a loss of power; many clients come.
 const SETTINGS: [&str; 7] = [
@@ -117,7 +117,7 @@ impl Postgres {
     }
 
     /// Starts a server that follows this one.
-    async fn standby_on(&self, port: u16) -> io::Result<Self> {
+    pub(super) async fn standby_on(&self, port: u16) -> io::Result<Self> {
         let directory = new_directory()?;
         let data = directory.path().join("data");
         let (host, upstream) = self.address().rsplit_once(':').unwrap_or_default();
@@ -280,107 +280,6 @@ impl ServerClock {
     }
 }
 
-/// A primary and a standby that follows it.
-#[derive(Debug)]
-pub struct PostgresPair {
-    /// The primary.
-    pub primary: Postgres,
-    /// The standby.
-    pub standby: Postgres,
-}
-
-impl PostgresPair {
-    /// Starts both, and waits until the standby follows. Only if `synchronous` does the primary wait for it with each commit.
-    ///
-    /// # Errors
-    ///
-    /// As [`Postgres::start`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future kills what it has started.
-    pub async fn start(synchronous: bool) -> io::Result<Self> {
-        let primary = Postgres::start().await?;
-        let standby = on_free_ports(1, async |ports| primary.standby_on(ports[0]).await).await?;
-        let pair = Self { primary, standby };
-        let follows = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
-        pair.until(follows, "1").await?;
-        if synchronous {
-            pair.primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'").await?;
-            pair.primary.sql("SELECT pg_reload_conf()").await?;
-            pair.until("SELECT sync_state FROM pg_stat_replication", "sync").await?;
-        }
-        Ok(pair)
-    }
-
-    /// Makes the standby a primary.
-    ///
-    /// # Errors
-    ///
-    /// What the standby says.
-    ///
-    /// # Cancel safety
-    ///
-    /// It may have become one.
-    pub async fn promote(&self) -> io::Result<()> {
-        self.standby.sql("SELECT pg_promote()").await.map(drop)
-    }
-
-    async fn until(&self, question: &str, answer: &str) -> io::Result<()> {
-        let says = async || self.primary.sql(question).await.is_ok_and(|said| said == answer);
-        self.primary.wait_until(&format!("say {answer} to {question}"), says).await
-    }
-}
-
-/// PgBouncer in front of a server.
-#[derive(Debug)]
-pub struct PgBouncer {
-    server: Server,
-}
-
-impl Deref for PgBouncer {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
-
-impl PgBouncer {
-    /// Starts one in this mode: `session`, `transaction` or `statement`.
-    ///
-    /// # Errors
-    ///
-    /// If PgBouncer is not installed, or does not start; then with the end of its log.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future kills what it has started.
-    pub async fn start(upstream: &Postgres, mode: &str) -> io::Result<Self> {
-        check_installed("PgBouncer", &["/usr/sbin/pgbouncer"])?;
-        on_free_ports(1, async |ports| Self::start_on(ports[0], upstream, mode).await).await
-    }
-
-    async fn start_on(port: u16, upstream: &Postgres, mode: &str) -> io::Result<Self> {
-        let directory = new_directory()?;
-        let file = directory.path().join("pgbouncer.ini");
-        let (host, upstream) = upstream.address().rsplit_once(':').unwrap_or_default();
-        let config = format!(
-            "[databases]\n* = host={host} port={upstream} user={USER}\n\
-             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-             auth_type = any\npool_mode = {mode}\nmax_client_conn = 200\ndefault_pool_size = 50\n"
-        );
-        fs::write(&file, config)?;
-        give_away(directory.path()).await?;
-        let (program, arguments) = as_server("/usr/sbin/pgbouncer", vec![text(&file)?.to_owned()]);
-        let server = Server::own(format!("127.0.0.1:{port}"), program, arguments, directory);
-        server.spawn()?;
-        let serves = async || tokio::net::TcpStream::connect(server.address()).await.is_ok();
-        server.wait_until("serve", serves).await?;
-        Ok(Self { server })
-    }
-}
-
 /// Serves what is in `data` in this directory.
 async fn serve(
     directory: TempDir,
@@ -407,7 +306,7 @@ async fn serve(
 }
 
 /// How to start a program as the user of the servers. What it becomes dies with us, too.
-fn as_server(program: &str, arguments: Vec<String>) -> (&'static str, Vec<String>) {
+pub(super) fn as_server(program: &str, arguments: Vec<String>) -> (&'static str, Vec<String>) {
     let before = ["--pdeathsig", "KILL", program];
     let as_user = ["--reuid", USER, "--regid", USER, "--clear-groups", "setpriv"];
     let parts = as_user.iter().filter(|_| is_root()).chain(&before);
@@ -432,7 +331,7 @@ fn program(name: &str) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-fn new_directory() -> io::Result<TempDir> {
+pub(super) fn new_directory() -> io::Result<TempDir> {
     let directory = directory("postgres")?;
     fs::set_permissions(directory.path(), Permissions::from_mode(0o711))?;
     if is_root() {
@@ -443,7 +342,7 @@ fn new_directory() -> io::Result<TempDir> {
 }
 
 /// Gives all of a directory to the user of the servers.
-async fn give_away(directory: &Path) -> io::Result<()> {
+pub(super) async fn give_away(directory: &Path) -> io::Result<()> {
     if !is_root() {
         return Ok(());
     }
@@ -472,6 +371,6 @@ async fn output(mut command: Command) -> io::Result<String> {
     }
 }
 
-fn text(path: &Path) -> io::Result<&str> {
+pub(super) fn text(path: &Path) -> io::Result<&str> {
     path.to_str().ok_or_else(|| io::Error::other("a path that is not UTF-8"))
 }
