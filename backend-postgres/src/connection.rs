@@ -215,10 +215,21 @@ impl Connector {
         let life = i64::try_from(self.options.session_timeout().as_millis()).unwrap_or(i64::MAX >> 1);
         let row = link.ask(&format!("SELECT {schema}.arrive({session}, {epoch}, {life})")).await?;
         match row.as_ref().and_then(|row| row.get(0)) {
-            Some("1") => Ok(epoch),
+            Some("1") => self.forget_removed(link, epoch).await.map(|()| epoch),
             Some("0") => Err(Error::lost(Loss::Expired)),
             _ => Err(Error::new(ErrorKind::Unreachable, "the server is a standby, and follows another")),
         }
+    }
+
+    /// A server that took over may not know of our last removals.
+    async fn forget_removed(&self, link: &Link, epoch: i32) -> Result<()> {
+        if epoch > 1 {
+            let text =
+                format!("DELETE FROM {}.entry WHERE session = $1 AND id <> ALL ($2)", self.options.schema());
+            let ids = self.places.ids();
+            link.client().execute(&text, &[&self.session, &ids]).await.map_err(error)?;
+        }
+        Ok(())
     }
 
     async fn prepare(&self, link: &Link) -> Result<Vec<(Call, Statement)>> {

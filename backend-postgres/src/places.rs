@@ -146,6 +146,11 @@ impl Places {
         self.lock().own.get(id).cloned()
     }
 
+    /// All entries that may be there.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.lock().own.keys().map(ToString::to_string).collect()
+    }
+
     /// Whether the entry with this token is ours.
     pub(crate) fn has(&self, token: i64) -> bool {
         self.lock().tokens.contains_key(&token)

@@ -84,3 +84,44 @@ async fn a_semaphore_lets_in_whoever_fits() {
     drop(crate::bed::granted(fifth).await);
     drop(third);
 }
+
+/// How many transactions the server makes of so many grants to each of `n` services that contend for one lock.
+async fn transactions(server: &Postgres, n: u32, grants: u32) -> i64 {
+    let count = async || {
+        let count = "SELECT pg_stat_force_next_flush(); SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = 'postgres'";
+        server.sql(count).await.unwrap().trim().parse::<i64>().unwrap()
+    };
+    let before = count().await;
+    let mut services = Vec::new();
+    for _ in 0..n {
+        services.push(locks(server).await);
+    }
+    let tasks = services.iter().map(|locks| {
+        let lock = locks.exclusive("a").unwrap();
+        tokio::spawn(async move {
+            for _ in 0..grants {
+                crate::bed::give_back(lock.acquire().await.unwrap()).await;
+            }
+        })
+    });
+    futures::future::try_join_all(tasks.collect::<Vec<_>>()).await.unwrap();
+    for locks in services {
+        locks.close().await.unwrap();
+    }
+    // They tell what they have done when they end.
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'fairlock%'";
+    crate::bed::until_sql(server, left, "0").await;
+    count().await - before
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hand_over_takes_three_transactions_however_many_wait() {
+    let server = Postgres::start().await.unwrap();
+    transactions(&server, 1, 1).await;
+    for n in [2, 20] {
+        let (few, many) = (transactions(&server, n, 10).await, transactions(&server, n, 110).await);
+        let each = (many - few) as f64 / f64::from(n * 100);
+        println!("{n} contenders: {each:.2} transactions for each grant");
+        assert!(each < 3.7, "{each} for each grant of {n}");
+    }
+}

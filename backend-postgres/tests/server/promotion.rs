@@ -34,6 +34,15 @@ async fn with_synchronous_replication_a_promotion_is_no_loss() {
     assert!(third.fencing_token() > before[1].token);
 }
 
+/// The standby knows all that has been, and nothing of what comes.
+async fn cut_off(pair: &PostgresPair) {
+    let caught_up = "SELECT replay_lsn = pg_current_wal_lsn() FROM pg_stat_replication";
+    until_sql(&pair.primary, caught_up, "t").await;
+    pair.standby.sql("ALTER SYSTEM SET primary_conninfo = ''").await.unwrap();
+    pair.standby.sql("SELECT pg_reload_conf()").await.unwrap();
+    until_sql(&pair.primary, "SELECT count(*) FROM pg_stat_replication", "0").await;
+}
+
 /// What was acknowledged before is not there any more: somebody else is let in, with a larger token, and the holder is told.
 #[tokio::test]
 async fn with_asynchronous_replication_a_promotion_loses_what_the_standby_has_not() {
@@ -43,11 +52,7 @@ async fn with_asynchronous_replication_a_promotion_loses_what_the_standby_has_no
     for _ in 0..40 {
         crate::bed::give_back(lock.acquire().await.unwrap()).await;
     }
-    let caught_up = "SELECT replay_lsn = pg_current_wal_lsn() FROM pg_stat_replication";
-    until_sql(&pair.primary, caught_up, "t").await;
-    pair.standby.sql("ALTER SYSTEM SET primary_conninfo = ''").await.unwrap();
-    pair.standby.sql("SELECT pg_reload_conf()").await.unwrap();
-    until_sql(&pair.primary, "SELECT count(*) FROM pg_stat_replication", "0").await;
+    cut_off(&pair).await;
     for _ in 0..100 {
         crate::bed::give_back(other.acquire().await.unwrap()).await;
     }
@@ -60,6 +65,24 @@ async fn with_asynchronous_replication_a_promotion_loses_what_the_standby_has_no
     assert!(next.fencing_token() > guard.fencing_token(), "tokens fell");
     tokio::time::timeout(DEADLINE, guard.lost()).await.expect("the holder is not told");
     next.verify().await.unwrap();
+}
+
+/// The new primary still has the entry.
+#[tokio::test]
+async fn what_was_given_back_before_a_promotion_does_not_stay_in_the_way() {
+    let pair = PostgresPair::start(false).await.unwrap();
+    let alice = connect(options(&pair)).await.unwrap();
+    let guard = alice.exclusive("a").unwrap().acquire().await.unwrap();
+    cut_off(&pair).await;
+    crate::bed::give_back(guard).await;
+    pair.primary.kill().unwrap();
+    pair.promote().await.unwrap();
+    assert_eq!(pair.standby.sql("SELECT count(*) FROM fairlock.entry").await.unwrap(), "1");
+    let bob = connect(options(&pair)).await.unwrap();
+    let waiting = start(&bob.exclusive("a").unwrap());
+    // Long before Alice's session would end, if she did not come.
+    until("she comes", async || alice.exclusive("b").unwrap().try_acquire().await.is_ok()).await;
+    drop(granted(waiting).await);
 }
 
 /// Somebody cancels what waits for the standby: PostgreSQL then says that it is done, and warns.
