@@ -29,7 +29,8 @@ async fn a_thousand_waiters_of_ten_services_take_their_turns() {
     until("all are in the queue", async || first.queue().await.is_ok_and(|queue| queue.len() == 1001)).await;
     let connections = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'fairlock%'";
     let connections: u32 = server.sql(connections).await.unwrap().parse().unwrap();
-    assert!(connections <= 30, "{connections} connections");
+    // Two each, and one for the first of each that waits; or some more, where one that came later was first to hear of its place.
+    assert!(connections <= 50, "{connections} connections");
     crate::bed::give_back(guard).await;
     for waiting in waiting {
         tokio::time::timeout(DEADLINE, waiting).await.expect("it is not let in").unwrap();
