@@ -76,3 +76,55 @@ fn row(said: &DbError) -> Row {
     };
     (kind, effect, retryable, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use conformance::server::Postgres;
+    use tokio_postgres::NoTls;
+
+    use super::*;
+    use Effect::{None as Nothing, Unknown};
+    use ErrorKind::{Backend, InvalidConfig, PermissionDenied, Unreachable};
+
+    #[tokio::test]
+    async fn every_row_of_the_server() {
+        let server = Postgres::start().await.unwrap();
+        let (host, port) = server.address().rsplit_once(':').unwrap();
+        let config = format!("host={host} port={port} user=postgres dbname=postgres");
+        let (client, connection) = tokio_postgres::connect(&config, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        for (code, kind, retryable) in [
+            ("53100", Backend, false),
+            ("53200", Unreachable, true),
+            ("53300", Unreachable, true),
+            ("55P03", Unreachable, true),
+            ("57014", Unreachable, true),
+            ("57P03", Unreachable, true),
+            ("40001", Unreachable, true),
+            ("40P01", Unreachable, true),
+            ("25006", Unreachable, true),
+            ("08006", Unreachable, true),
+            ("28P01", PermissionDenied, false),
+            ("42501", PermissionDenied, false),
+            ("3D000", InvalidConfig, false),
+            ("3F000", InvalidConfig, false),
+            ("42P01", InvalidConfig, false),
+            ("42883", InvalidConfig, false),
+            ("22012", Backend, false),
+            ("XX001", Backend, false),
+        ] {
+            let raise = format!("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$");
+            let said = client.batch_execute(&raise).await.unwrap_err();
+            assert_eq!(needs_reconnect(&said), code == "25006", "{code}");
+            let mapped = error(said);
+            assert_eq!((mapped.kind(), mapped.effect()), (kind, Nothing), "{code}");
+            assert_eq!(mapped.is_retryable(), retryable, "{code}");
+        }
+        let ended = client.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())").await.unwrap_err();
+        assert!(needs_reconnect(&ended));
+        let mapped = error(ended);
+        assert_eq!((mapped.kind(), mapped.effect(), mapped.is_retryable()), (Unreachable, Unknown, true));
+        let broken = error(client.batch_execute("SELECT 1").await.unwrap_err());
+        assert_eq!((broken.kind(), broken.effect()), (Unreachable, Unknown));
+    }
+}

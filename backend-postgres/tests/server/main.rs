@@ -10,5 +10,6 @@ mod crowd;
 mod faults;
 mod own;
 mod promotion;
+mod rule;
 mod schema;
 mod tls;
