@@ -73,6 +73,13 @@ pub(crate) enum Command {
     #[command(after_help = BENCH)]
     Bench(BenchOptions),
 
+    /// Print the SQL that makes the schema in which the locks live
+    ///
+    /// The first program that takes a lock makes it, if it may. Otherwise let somebody execute this who may.
+    #[cfg(feature = "postgres")]
+    #[command(after_help = crate::help::SCHEMA)]
+    Schema(SchemaOptions),
+
     /// Print a script that makes a shell complete this command
     #[command(after_help = COMPLETIONS)]
     Completions(CompletionsOptions),
@@ -308,6 +315,24 @@ pub(crate) struct ConformanceOptions {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[cfg(feature = "postgres")]
+#[derive(Debug, Args)]
+pub(crate) struct SchemaOptions {
+    /// The service
+    pub(crate) service: SchemaOf,
+
+    /// The name of the schema
+    #[arg(long, value_name = "NAME", default_value = "fairlock")]
+    pub(crate) schema: String,
+}
+
+/// The services that have a schema.
+#[cfg(feature = "postgres")]
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum SchemaOf {
+    Postgres,
 }
 
 #[derive(Debug, Args)]

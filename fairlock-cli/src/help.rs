@@ -179,6 +179,12 @@ Examples:
   fairlock bench --only held --kind exclusive --many 1000
   fairlock bench --only handover --plot handover.svg";
 
+#[cfg(feature = "postgres")]
+pub(crate) const SCHEMA: &str = "\
+Examples:
+  fairlock schema postgres | psql app
+  fairlock schema postgres --schema locks | psql app";
+
 pub(crate) const COMPLETIONS: &str = "\
 Examples:
   source <(fairlock completions bash)

@@ -20,6 +20,8 @@ mod output;
 mod progress;
 mod queue;
 mod run;
+#[cfg(feature = "postgres")]
+mod schema;
 mod service;
 mod signals;
 mod supervise;
@@ -83,6 +85,8 @@ fn execute(Arguments { url, command }: &Arguments) -> Result<ExitCode, Failure> 
             // Each of many sessions would have the same warnings.
             on_runtime_with(LevelFilter::ERROR, bench::bench(url, options))
         }
+        #[cfg(feature = "postgres")]
+        Command::Schema(options) => schema::schema(options),
         Command::Completions(options) => generate::completions(options),
         Command::Man(options) => generate::man(options),
     }

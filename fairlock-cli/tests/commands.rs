@@ -158,6 +158,19 @@ fn completions_and_manual_pages() {
 }
 
 #[test]
+#[cfg(feature = "postgres")]
+fn the_schema_of_postgres_is_printed() {
+    let printed = stdout(fairlock("memory://", &["schema", "postgres", "--schema", "locks"]));
+    for text in
+        ["CREATE SCHEMA IF NOT EXISTS locks;", "CREATE TABLE locks.entry", "GRANT USAGE ON SCHEMA locks"]
+    {
+        assert!(printed.contains(text), "{text}: {printed}");
+    }
+    let refused = fairlock("memory://", &["schema", "postgres", "--schema", "a;b"]);
+    assert_fails(&refused, 78, "is not a name");
+}
+
+#[test]
 fn every_subcommand_has_help() {
     for command in ["demo", "run", "queue", "list", "cleanup", "conformance", "completions", "man"] {
         let help = stdout(fairlock("memory://", &[command, "--help"]));

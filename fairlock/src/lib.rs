@@ -1,6 +1,6 @@
 //! Fair distributed locks: processes on many machines take turns, in the order in which they asked.
 //!
-//! One URL in the configuration says where the locks live: on ZooKeeper, etcd or Redis, in a directory of this machine, in
+//! One URL in the configuration says where the locks live: on ZooKeeper, etcd, Redis or PostgreSQL, in a directory of this machine, in
 //! memory in unit tests.
 //! What a lock means is the same everywhere.
 //!
@@ -142,6 +142,7 @@
 //! | `etcd` | `etcd://host:port,…/root`, `etcds://…` | building it takes `protoc` |
 //! | `file` (default) | `file:///path` | between the processes of one machine, without a server |
 //! | `memory` (default) | `memory://`, `memory://name` | within one process, for unit tests; the named ones are shared by all its connections |
+//! | `postgres` | `postgres://host:port,…/database`, `postgresql://…` | with asynchronous replication, a failover may lose locks |
 //! | `redis` | `redis://host:port/0`, `rediss://…`, `redis+sentinel://host:port,…/master`, `redis+cluster://host:port,…` | with exceptions to exclusion, which [`capabilities`](LockService::capabilities) tell and its crate documents |
 //! | `zookeeper` (default) | `zookeeper://host:port,…/path` | |
 //!
@@ -166,10 +167,11 @@ pub use lockcore::{
 };
 
 /// The backends of this crate: the cargo features, and the schemes that each brings.
-const BACKENDS: [(&str, &[&str]); 5] = [
+const BACKENDS: [(&str, &[&str]); 6] = [
     ("etcd", &["etcd", "etcds"]),
     ("file", &["file"]),
     ("memory", &["memory"]),
+    ("postgres", &["postgres", "postgresql"]),
     ("redis", &["redis", "rediss", "redis+sentinel", "redis+cluster"]),
     ("zookeeper", &["zookeeper"]),
 ];
@@ -188,6 +190,10 @@ pub fn registry() -> Registry {
     let registry = registry.with(backend_file::SCHEME, backend_file::FileFactory);
     #[cfg(feature = "memory")]
     let registry = registry.with(backend_memory::SCHEME, backend_memory::MemoryFactory);
+    #[cfg(feature = "postgres")]
+    let registry = backend_postgres::SCHEMES
+        .into_iter()
+        .fold(registry, |registry, scheme| registry.with(scheme, backend_postgres::PostgresFactory));
     #[cfg(feature = "redis")]
     let registry = backend_redis::SCHEMES
         .into_iter()

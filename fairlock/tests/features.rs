@@ -3,11 +3,13 @@
 use fairlock::ErrorKind;
 
 /// A URL for each scheme that is refused without asking anybody, if the scheme is known.
-const WRONG: [(&str, bool); 9] = [
+const WRONG: [(&str, bool); 11] = [
     ("etcd://?unknown=1", cfg!(feature = "etcd")),
     ("etcds://?unknown=1", cfg!(feature = "etcd")),
     ("file:///tmp?unknown=1", cfg!(feature = "file")),
     ("memory://?unknown=1", cfg!(feature = "memory")),
+    ("postgres://?unknown=1", cfg!(feature = "postgres")),
+    ("postgresql://?unknown=1", cfg!(feature = "postgres")),
     ("redis://?unknown=1", cfg!(feature = "redis")),
     ("rediss://?unknown=1", cfg!(feature = "redis")),
     ("redis+sentinel://?unknown=1", cfg!(feature = "redis")),

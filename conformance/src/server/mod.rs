@@ -3,6 +3,9 @@
 mod control;
 mod etcd;
 mod mortal;
+mod pgbouncer;
+mod postgres;
+mod postgres_pair;
 mod process;
 mod redis;
 mod zookeeper;
@@ -10,6 +13,9 @@ mod zookeeper;
 pub use control::Server;
 pub use etcd::{Etcd, EtcdCluster};
 pub use mortal::ServerKind;
+pub use pgbouncer::PgBouncer;
+pub use postgres::{Postgres, ServerClock};
+pub use postgres_pair::PostgresPair;
 pub use redis::{Redis, RedisCluster, RedisSentinel};
 pub use zookeeper::{Ensemble, ZooKeeper};
 

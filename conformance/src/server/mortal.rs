@@ -4,7 +4,7 @@ use std::io;
 
 use async_trait::async_trait;
 
-use super::{Etcd, Redis, ZooKeeper};
+use super::{Etcd, Postgres, Redis, ZooKeeper};
 use crate::fixture::{Mortal, Servers};
 
 /// Which servers to start for the trials that kill them.
@@ -16,6 +16,8 @@ pub enum ServerKind {
     Etcd,
     /// [`Redis`].
     Redis,
+    /// [`Postgres`].
+    Postgres,
 }
 
 #[async_trait(?Send)]
@@ -25,6 +27,7 @@ impl Servers for ServerKind {
             ServerKind::ZooKeeper => Box::new(ZooKeeper::start().await?),
             ServerKind::Etcd => Box::new(Etcd::start().await?),
             ServerKind::Redis => Box::new(Redis::start().await?),
+            ServerKind::Postgres => Box::new(Postgres::start().await?),
         })
     }
 }
@@ -48,4 +51,4 @@ macro_rules! mortal {
     )+};
 }
 
-mortal!(ZooKeeper, Etcd, Redis);
+mortal!(ZooKeeper, Etcd, Redis, Postgres);

@@ -6,6 +6,8 @@
 #[cfg(feature = "etcd")]
 mod etcd;
 mod file;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 pub(super) mod redis;
 mod zookeeper;
@@ -116,6 +118,8 @@ async fn clients(url: &LockUrl, shape: Shape) -> Result<Option<Clients>, Failure
             Some(clients) => clients,
             None => return Ok(None),
         },
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => postgres::clients(url, shape).await?,
         #[cfg(feature = "redis")]
         "redis" => redis::clients(url, shape).await?,
         #[cfg(feature = "etcd")]

@@ -1,0 +1,195 @@
+//! A session, and what the core asks of it.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lockcore::queue::Standing;
+use lockcore::session::{Clock, Lease, Loss};
+use lockcore::{
+    Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, LockKey, QueueSession, Removed, Result,
+    Revision, Snapshot,
+};
+
+use crate::connection::{Connection, two_links};
+use crate::keep_alive;
+use crate::link::Use;
+use crate::options::PostgresOptions;
+use crate::places::Places;
+use crate::pool::Pool;
+
+/// A session: a row, and connections.
+pub(crate) struct PostgresSession {
+    shared: Arc<Shared>,
+}
+
+/// What all parts of a session have in common.
+pub(crate) struct Shared {
+    /// Its number, which no other session has.
+    pub(crate) id: i64,
+    pub(crate) options: PostgresOptions,
+    pub(crate) lease: Lease,
+    pub(crate) places: Arc<Places>,
+    pub(crate) requests: Connection,
+    /// Of its own: nobody's open transaction keeps requests for entries from being answered, and renewals behind them.
+    pub(crate) renewals: Connection,
+    pub(crate) pool: Pool,
+}
+
+impl PostgresSession {
+    /// Opens a session, and keeps it alive.
+    pub(crate) async fn open(options: PostgresOptions) -> Result<Self> {
+        let places = Arc::<Places>::default();
+        let [one, other] = two_links(&options, &places).await?;
+        let id = rand::random::<i64>() & i64::MAX;
+        let sent = Clock::Boot.now();
+        let connection = |used, link| Connection::new(&options, id, used, &places, Some(link));
+        let shared = Shared {
+            id,
+            lease: Lease::new(Clock::Boot, Some(options.session_timeout()), sent),
+            requests: connection(Use::Requests, one),
+            renewals: connection(Use::Renewals, other),
+            places,
+            pool: Pool::default(),
+            options,
+        };
+        shared.requests.ready().await?;
+        shared.renewals.ready().await?;
+        let shared = Arc::new(shared);
+        tokio::spawn(live(shared.clone()));
+        Ok(Self { shared })
+    }
+}
+
+impl Shared {
+    /// The answer to a request; none for a lost session.
+    pub(crate) async fn unless_lost<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
+        if let Some(loss) = self.lease.loss() {
+            return Err(Error::lost(loss));
+        }
+        let answer = answer.await;
+        if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::SessionLost) {
+            self.lease.end(Loss::Expired);
+        }
+        answer
+    }
+
+    /// Wakes up a process of the server that blocks for us.
+    pub(crate) async fn cancel(&self, process: i32) {
+        let call = format!("SELECT pg_cancel_backend({process})");
+        let _ = self.requests.request(async |ready| ready.link.client().batch_execute(&call).await).await;
+    }
+
+    /// Nothing of it is asked any more.
+    fn end(&self) {
+        self.requests.end();
+        self.renewals.end();
+        self.pool.clear();
+    }
+}
+
+/// Whatever comes first ends all: nothing renews a lost session.
+async fn live(shared: Arc<Shared>) {
+    let lease = shared.lease.clone();
+    tokio::select! {
+        _ = lease.lost() => {}
+        () = keep_alive::run(shared.clone()) => {}
+    }
+}
+
+/// Makes an error tell what was being done, and with which lock.
+fn doing(what: &'static str, lock: &LockKey) -> impl FnOnce(Error) -> Error {
+    move |error| error.with_context(format!("{what} {} {:?}", lock.family, lock.name))
+}
+
+#[async_trait]
+impl QueueSession for PostgresSession {
+    fn lease(&self) -> &Lease {
+        &self.shared.lease
+    }
+
+    async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
+        let appended = self.shared.append(lock, entry).await;
+        let appended = appended.inspect_err(|error| {
+            if error.kind() == ErrorKind::SessionLost {
+                self.shared.lease.end(Loss::Expired);
+            }
+        });
+        appended.map_err(doing("append to the queue of", lock))
+    }
+
+    async fn list(&self, lock: &LockKey) -> Result<Snapshot> {
+        let entries = self.shared.entries(lock).await.map_err(doing("list the queue of", lock))?;
+        Ok(Snapshot { entries, revision: Revision::default() })
+    }
+
+    async fn look(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
+        self.shared.standing(lock, id).await.map_err(doing("look at the queue of", lock))
+    }
+
+    async fn watch(
+        &self,
+        lock: &LockKey,
+        waiter: &EntryId,
+        ids: &[EntryId],
+        _since: Revision,
+    ) -> Result<Option<Standing>> {
+        if let Some(loss) = self.shared.lease.loss() {
+            return Err(Error::lost(loss));
+        }
+        self.shared.news(lock, waiter, ids).await.map_err(doing("watch the queue of", lock))
+    }
+
+    async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        let removed = self.shared.clear(lock, id).await.map_err(doing("remove from the queue of", lock))?;
+        self.shared.places.forget(lock, id);
+        Ok(removed)
+    }
+
+    async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
+        self.shared.details(lock).await.map_err(doing("describe the queue of", lock))
+    }
+
+    async fn names(&self) -> Result<Vec<LockKey>> {
+        self.shared.locks().await.map_err(|error| error.with_context("list all locks"))
+    }
+
+    /// All entries go with their sessions: nothing is left of those that are dead.
+    async fn cleanup(&self) -> Result<u64> {
+        Ok(0)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.shared.lease.end(Loss::Closed);
+        let call = format!("SELECT {}.close({})", self.shared.options.schema(), self.shared.id);
+        let closed =
+            self.shared.requests.request(async |ready| ready.link.client().batch_execute(&call).await);
+        let closed = closed.await;
+        self.shared.end();
+        match closed {
+            Err(error) if error.kind() != ErrorKind::SessionLost => {
+                Err(error.with_context("close the session"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for PostgresSession {
+    fn drop(&mut self) {
+        // Ends what keeps the session alive.
+        self.shared.lease.end(Loss::Closed);
+        self.shared.end();
+    }
+}
+
+impl std::fmt::Debug for PostgresSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Shared { id, options, lease, .. } = &*self.shared;
+        f.debug_struct("PostgresSession")
+            .field("id", id)
+            .field("options", options)
+            .field("lease", lease)
+            .finish_non_exhaustive()
+    }
+}
