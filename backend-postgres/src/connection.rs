@@ -15,7 +15,7 @@ use tokio_postgres::{Error as ClientError, Statement};
 use crate::error::{error, needs_reconnect};
 use crate::link::{Link, Use};
 use crate::options::{PostgresOptions, invalid};
-use crate::places::Places;
+use crate::own_entries::OwnEntries;
 use crate::schema;
 
 /// One attempt to connect, and all who wait for it.
@@ -34,7 +34,7 @@ struct Connector {
     options: PostgresOptions,
     session: i64,
     used: Use,
-    places: Arc<Places>,
+    own_entries: Arc<OwnEntries>,
     /// A connection that is there already.
     first: Mutex<Option<Link>>,
     /// The number of the last connection for requests.
@@ -101,14 +101,14 @@ impl Connection {
         options: &PostgresOptions,
         session: i64,
         used: Use,
-        places: &Arc<Places>,
+        own_entries: &Arc<OwnEntries>,
         first: Option<Link>,
     ) -> Self {
         let shared = Connector {
             options: options.clone(),
             session,
             used,
-            places: places.clone(),
+            own_entries: own_entries.clone(),
             first: Mutex::new(first),
             epoch: AtomicI32::new(0),
         };
@@ -194,7 +194,7 @@ impl Connector {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let link = match first {
             Some(link) => link,
-            None => Link::connect(&self.options, &self.places).await?,
+            None => Link::connect(&self.options, &self.own_entries).await?,
         };
         link.set_up(self.session, self.used, self.options.patience()).await?;
         let epoch = match self.used {
@@ -226,7 +226,7 @@ impl Connector {
         if epoch > 1 {
             let text =
                 format!("DELETE FROM {}.entry WHERE session = $1 AND id <> ALL ($2)", self.options.schema());
-            let ids = self.places.ids();
+            let ids = self.own_entries.ids();
             link.client().execute(&text, &[&self.session, &ids]).await.map_err(error)?;
         }
         Ok(())
@@ -244,8 +244,8 @@ impl Connector {
 
 /// Two connections. Those of a pooler that gives each transaction whatever process of the server is free are refused: what belongs to a
 /// connection, advisory locks above all, would be anybody's. It is asked for nothing that would stay behind there.
-pub(crate) async fn two_links(options: &PostgresOptions, places: &Arc<Places>) -> Result<[Link; 2]> {
-    let connect = || Link::connect(options, places);
+pub(crate) async fn two_links(options: &PostgresOptions, own_entries: &Arc<OwnEntries>) -> Result<[Link; 2]> {
+    let connect = || Link::connect(options, own_entries);
     let (one, other) = try_join(connect(), connect()).await?;
     let stays = one.process != other.process
         && stay(&one, &other).await?

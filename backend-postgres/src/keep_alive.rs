@@ -50,7 +50,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 /// One renewal: of the session if that is due, of the clock, and of what is known of the entries that are held.
 async fn renew(shared: &Arc<Shared>, due: bool, clock: &mut Option<Clock>, checked: &mut i64) -> Result<()> {
-    let held = shared.places.held_after(*checked);
+    let held = shared.own_entries.held_after(*checked);
     *checked = held.last().map_or(0, |(token, _)| *token);
     let (tokens, locks): (Vec<i64>, Vec<Vec<u8>>) =
         held.iter().map(|(token, lock)| (*token, lock_bytes(lock))).unzip();
@@ -62,7 +62,7 @@ async fn renew(shared: &Arc<Shared>, due: bool, clock: &mut Option<Clock>, check
         .renewals
         .request(async |ready| {
             if ready.link.listens.load(std::sync::atomic::Ordering::Acquire)
-                && !shared.places.waits_for_semaphores()
+                && !shared.own_entries.waits_for_semaphores()
             {
                 let _ = ready.link.unlisten().await;
             }
@@ -77,7 +77,7 @@ async fn renew(shared: &Arc<Shared>, due: bool, clock: &mut Option<Clock>, check
     *clock = Some(Clock { said, at: shared.lease.now() });
     for token in missing {
         let lock = held.iter().find(|(held, _)| held == token).map(|(_, lock)| lock);
-        if let (Some(lock), Some(id)) = (lock, shared.places.is_absent(*token)) {
+        if let (Some(lock), Some(id)) = (lock, shared.own_entries.is_absent(*token)) {
             // Its advisory lock is still there.
             shared.clear(lock, &id).await?;
         }

@@ -21,6 +21,7 @@
 //! * `session`: one row for each session. With it go its entries, whoever removes it.
 //! * `clock`: a sequence of milliseconds that those drive who renew sessions. It runs no faster than anybody's clock, and a session that
 //!   was not renewed for its whole life, and a second, by this clock is removed by whoever advanced it.
+//! * `record`: what is recorded about locks ([`DistributedLock::record`](lockcore::DistributedLock::record)).
 //! * `place`: which server this is. On another one (a standby that was promoted, a database that was restored elsewhere) tokens begin anew
 //!   above all that the first can have given out.
 //!
@@ -42,13 +43,14 @@ mod keep_alive;
 mod layout;
 mod link;
 mod options;
-mod places;
+mod own_entries;
 mod pool;
 mod queue;
+mod records;
 mod schema;
 mod session;
 mod tls;
-mod wait;
+mod watches;
 
 pub use backend::{Postgres, PostgresFactory, SCHEMES};
 pub use options::PostgresOptions;

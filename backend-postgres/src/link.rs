@@ -14,7 +14,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, SimpleQuer
 
 use crate::error::{connect_error, error};
 use crate::options::PostgresOptions;
-use crate::places::Places;
+use crate::own_entries::OwnEntries;
 use crate::tls::TlsMode;
 
 /// A connection. When nobody has it any more, it ends.
@@ -56,12 +56,12 @@ impl Link {
     }
 
     /// Connects to the first server that is a primary.
-    pub(crate) async fn connect(options: &PostgresOptions, places: &Arc<Places>) -> Result<Self> {
+    pub(crate) async fn connect(options: &PostgresOptions, own_entries: &Arc<OwnEntries>) -> Result<Self> {
         let configs: Vec<Config> = options.configs().collect();
         let patience = options.patience() / u32::try_from(configs.len()).unwrap_or(u32::MAX).max(1);
         let mut failure = None;
         for config in &configs {
-            let connected = timeout(patience, Self::connect_to(config, options, places)).await;
+            let connected = timeout(patience, Self::connect_to(config, options, own_entries)).await;
             match connected.unwrap_or_else(|_| Err(silent(patience))) {
                 Err(error) if error.is_retryable() => failure = Some(error),
                 connected => return connected.map_err(|error| error.with_effect(Effect::None)),
@@ -71,11 +71,15 @@ impl Link {
         Err(failure.with_effect(Effect::None))
     }
 
-    async fn connect_to(config: &Config, options: &PostgresOptions, places: &Arc<Places>) -> Result<Self> {
+    async fn connect_to(
+        config: &Config,
+        options: &PostgresOptions,
+        own_entries: &Arc<OwnEntries>,
+    ) -> Result<Self> {
         let (client, driver) = if options.tls().mode() == TlsMode::Disable {
-            connected(config, NoTls, places).await?
+            connected(config, NoTls, own_entries).await?
         } else {
-            connected(config, options.tls().load()?, places).await?
+            connected(config, options.tls().load()?, own_entries).await?
         };
         let mut link = Self { client, process: 0, driver, listens: AtomicBool::new(false) };
         let (process, follows) = link.who().await?;
@@ -157,19 +161,19 @@ fn silent(patience: Duration) -> Error {
     Error::new(ErrorKind::Unreachable, format!("no answer within {patience:?}"))
 }
 
-async fn connected<T>(config: &Config, tls: T, places: &Arc<Places>) -> Result<(Client, AbortHandle)>
+async fn connected<T>(config: &Config, tls: T, own_entries: &Arc<OwnEntries>) -> Result<(Client, AbortHandle)>
 where
     T: MakeTlsConnect<Socket>,
     T::Stream: Send + 'static,
 {
     let (client, connection) = config.connect(tls).await.map_err(connect_error)?;
-    let driver = tokio::spawn(drive(connection, places.clone()));
+    let driver = tokio::spawn(drive(connection, own_entries.clone()));
     Ok((client, driver.abort_handle()))
 }
 
 /// Drives the connection until it ends, or the server warns. None of our requests makes it warn, but one that it commits without having
 /// waited for its standbys, because somebody cancelled that: such an answer must not be believed.
-async fn drive<S>(mut connection: Connection<Socket, S>, places: Arc<Places>)
+async fn drive<S>(mut connection: Connection<Socket, S>, own_entries: Arc<OwnEntries>)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
@@ -181,7 +185,7 @@ where
             }
             AsyncMessage::Notification(told) => {
                 if let Ok(token) = told.payload().parse() {
-                    places.told(token);
+                    own_entries.told(token);
                 }
             }
             _ => {}

@@ -52,7 +52,7 @@ impl Pool {
             Some(ready) => ready,
             None => {
                 let connection =
-                    Connection::new(&session.options, session.id, Use::Waiting, &session.places, None);
+                    Connection::new(&session.options, session.id, Use::Waiting, &session.own_entries, None);
                 match connection.ready().await {
                     Ok(ready) => ready,
                     Err(error) => {

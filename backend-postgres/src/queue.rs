@@ -22,7 +22,7 @@ const MISMATCH: i64 = -3;
 
 impl Shared {
     pub(crate) async fn append(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
-        let place = self.places.asking(entry);
+        let place = self.own_entries.asking(entry);
         let answer = self.ask_to_append(lock, entry, place.again, place.rings).await?;
         match answer[..] {
             [OVER] => Err(Error::lost(Loss::Expired)),
@@ -33,7 +33,7 @@ impl Shared {
                 Ok(Enqueued { token: FencingToken::new(0), standing: Standing::LimitMismatch { theirs } })
             }
             _ => {
-                let seen = self.sees(lock, &entry.id, entry.kind, &answer).ok_or_else(nonsense)?;
+                let seen = self.sees(lock, &entry.id, entry.kind, &answer).ok_or_else(makes_no_sense)?;
                 Ok(Enqueued { token: FencingToken::new(seen.token.unsigned_abs()), standing: seen.standing })
             }
         }
@@ -49,7 +49,7 @@ impl Shared {
         let bytes = lock_bytes(lock);
         let key = order_key(self.options.schema(), &bytes);
         let (weight, limit) = numbers(entry.kind);
-        let (id, label, low) = (entry.id.as_str(), entry.label.as_bytes(), self.places.low(lock));
+        let (id, label, low) = (entry.id.as_str(), entry.label.as_bytes(), self.own_entries.low(lock));
         self.unless_lost(self.requests.request(async |ready| {
             let parameters: [&(dyn ToSql + Sync); 12] = [
                 &self.id,
@@ -72,9 +72,9 @@ impl Shared {
 
     /// Where the entry stands now.
     pub(crate) async fn standing(&self, lock: &LockKey, id: &EntryId) -> Result<Standing> {
-        let Some(place) = self.places.get(id) else { return Ok(Standing::Absent) };
+        let Some(place) = self.own_entries.get(id) else { return Ok(Standing::Absent) };
         let bytes = lock_bytes(lock);
-        let ((weight, limit), low) = (numbers(place.kind), self.places.low(lock));
+        let ((weight, limit), low) = (numbers(place.kind), self.own_entries.low(lock));
         let answer: Vec<i64> = self
             .unless_lost(self.requests.request(async |ready| {
                 let parameters: [&(dyn ToSql + Sync); 6] =
@@ -88,12 +88,12 @@ impl Shared {
     /// What an answer says; none if the entry is not there.
     pub(crate) fn sees(&self, lock: &LockKey, id: &EntryId, kind: EntryKind, answer: &[i64]) -> Option<Seen> {
         let seen = seen(id, kind, answer)?;
-        self.places.sees(lock, id, &seen);
+        self.own_entries.sees(lock, id, &seen);
         Some(seen)
     }
 
     pub(crate) async fn clear(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
-        let token = self.places.get(id).map_or(0, |place| place.token);
+        let token = self.own_entries.get(id).map_or(0, |place| place.token);
         let (bytes, text) = (lock_bytes(lock), id.as_str());
         let there: Option<bool> = self
             .unless_lost(self.requests.request(async |ready| {
@@ -101,7 +101,7 @@ impl Shared {
                 ready.call(Call::Remove, &parameters).await
             }))
             .await?;
-        match there.ok_or_else(nonsense)? {
+        match there.ok_or_else(makes_no_sense)? {
             true => Ok(Removed::Now),
             false => Ok(Removed::Absent),
         }
@@ -158,6 +158,6 @@ impl Shared {
     }
 }
 
-fn nonsense() -> Error {
+fn makes_no_sense() -> Error {
     Error::new(ErrorKind::Backend, "the answer makes no sense").with_effect(Effect::Unknown)
 }

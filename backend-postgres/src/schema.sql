@@ -51,6 +51,14 @@ CREATE TABLE {schema}.entry (
     PRIMARY KEY (lock, token)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
 
+-- What is recorded about locks, by the holder with this token. Stays until somebody removes it.
+CREATE TABLE {schema}.record (
+    -- As in an entry.
+    lock bytea PRIMARY KEY,
+    token bigint NOT NULL,
+    text bytea NOT NULL
+);
+
 -- With a session go its entries, whoever removes it. What it is still asking for is done before, or not at all.
 CREATE FUNCTION {schema}.ended() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -7,15 +7,15 @@ use async_trait::async_trait;
 use lockcore::queue::Standing;
 use lockcore::session::{Clock, Lease, Loss};
 use lockcore::{
-    Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, LockKey, QueueSession, Removed, Result,
-    Revision, Snapshot,
+    Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, FencingToken, LockKey, QueueSession, Recorded,
+    Removed, Result, Revision, Snapshot,
 };
 
 use crate::connection::{Connection, two_links};
 use crate::keep_alive;
 use crate::link::Use;
 use crate::options::PostgresOptions;
-use crate::places::Places;
+use crate::own_entries::OwnEntries;
 use crate::pool::Pool;
 
 /// A session: a row, and connections.
@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     pub(crate) id: i64,
     pub(crate) options: PostgresOptions,
     pub(crate) lease: Lease,
-    pub(crate) places: Arc<Places>,
+    pub(crate) own_entries: Arc<OwnEntries>,
     pub(crate) requests: Connection,
     /// Of its own: nobody's open transaction keeps requests for entries from being answered, and renewals behind them.
     pub(crate) renewals: Connection,
@@ -39,17 +39,17 @@ pub(crate) struct Shared {
 impl PostgresSession {
     /// Opens a session, and keeps it alive.
     pub(crate) async fn open(options: PostgresOptions) -> Result<Self> {
-        let places = Arc::<Places>::default();
-        let [one, other] = two_links(&options, &places).await?;
+        let own_entries = Arc::<OwnEntries>::default();
+        let [one, other] = two_links(&options, &own_entries).await?;
         let id = rand::random::<i64>() & i64::MAX;
         let sent = Clock::Boot.now();
-        let connection = |used, link| Connection::new(&options, id, used, &places, Some(link));
+        let connection = |used, link| Connection::new(&options, id, used, &own_entries, Some(link));
         let shared = Shared {
             id,
             lease: Lease::new(Clock::Boot, Some(options.session_timeout()), sent),
             requests: connection(Use::Requests, one),
             renewals: connection(Use::Renewals, other),
-            places,
+            own_entries,
             pool: Pool::default(),
             options,
         };
@@ -142,7 +142,7 @@ impl QueueSession for PostgresSession {
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
         let removed = self.shared.clear(lock, id).await.map_err(doing("remove from the queue of", lock))?;
-        self.shared.places.forget(lock, id);
+        self.shared.own_entries.forget(lock, id);
         Ok(removed)
     }
 
@@ -152,6 +152,14 @@ impl QueueSession for PostgresSession {
 
     async fn names(&self) -> Result<Vec<LockKey>> {
         self.shared.locks().await.map_err(|error| error.with_context("list all locks"))
+    }
+
+    async fn record(&self, lock: &LockKey) -> Result<Recorded> {
+        self.shared.record(lock).await.map_err(doing("read the record of", lock))
+    }
+
+    async fn set_record(&self, lock: &LockKey, token: FencingToken, text: &str) -> Result<bool> {
+        self.shared.set_record(lock, token, text).await.map_err(doing("set the record of", lock))
     }
 
     /// All entries go with their sessions: nothing is left of those that are dead.

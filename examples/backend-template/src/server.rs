@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lockcore::queue::{Standing, standing};
-use lockcore::{Entry, EntryDetails, EntryId, FencingToken, LockKey, QueuedEntry, Revision};
+use lockcore::{Entry, EntryDetails, EntryId, FencingToken, LockKey, QueuedEntry, Record, Revision};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -23,6 +23,7 @@ struct State {
     /// Until when each session lives if it is not renewed.
     sessions: HashMap<u64, Instant>,
     rows: Vec<Row>,
+    records: HashMap<LockKey, Record>,
 }
 
 #[derive(Debug)]
@@ -131,6 +132,20 @@ impl Server {
             since: None,
         };
         self.lock().rows.iter().filter(|row| row.lock == *lock).map(details).collect()
+    }
+
+    pub(crate) fn record(&self, lock: &LockKey) -> Option<Record> {
+        self.lock().records.get(lock).cloned()
+    }
+
+    /// Whether it was set: not if the record is of a later holder.
+    pub(crate) fn set_record(&self, lock: &LockKey, record: Record) -> bool {
+        let mut state = self.lock();
+        let later = state.records.get(lock).is_some_and(|present| present.token > record.token);
+        if !later {
+            state.records.insert(lock.clone(), record);
+        }
+        !later
     }
 
     pub(crate) fn names(&self) -> BTreeSet<LockKey> {

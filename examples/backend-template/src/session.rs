@@ -1,14 +1,14 @@
 //! A session, and what the core asks of it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use lockcore::queue::Standing;
 use lockcore::session::{Clock, Lease, keep_alive};
 use lockcore::{
-    Enqueued, Entry, EntryDetails, EntryId, Error, LockKey, Loss, QueueSession, Removed, Result, Revision,
-    Snapshot,
+    Enqueued, Entry, EntryDetails, EntryId, Error, FencingToken, LockKey, Loss, QueueSession, Record,
+    Recorded, Removed, Result, Revision, Snapshot,
 };
 
 use crate::keep_alive::Renewals;
@@ -84,6 +84,14 @@ impl QueueSession for TemplateSession {
 
     async fn names(&self) -> Result<Vec<LockKey>> {
         Ok(self.server()?.names().into_iter().collect())
+    }
+
+    async fn record(&self, lock: &LockKey) -> Result<Recorded> {
+        Ok(Recorded { record: self.server()?.record(lock), now: SystemTime::now() })
+    }
+
+    async fn set_record(&self, lock: &LockKey, token: FencingToken, text: &str) -> Result<bool> {
+        Ok(self.server()?.set_record(lock, Record { token, text: text.to_owned() }))
     }
 
     /// Nothing is left of a queue without entries.

@@ -11,7 +11,7 @@ use crate::layout::{Next, Seen};
 
 /// What is known of one entry.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct OwnEntry {
     pub(crate) kind: EntryKind,
     /// Its token, once that is known; 0 before.
     pub(crate) token: i64,
@@ -29,13 +29,13 @@ pub(crate) struct Place {
 
 /// The own entries of a session.
 #[derive(Debug, Default)]
-pub(crate) struct Places {
+pub(crate) struct OwnEntries {
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    own: HashMap<EntryId, Place>,
+    own: HashMap<EntryId, OwnEntry>,
     tokens: HashMap<i64, EntryId>,
     /// Of each lock, those that wait: by their tokens, in the order of the queue.
     waiting: HashMap<LockKey, BTreeMap<i64, Arc<Notify>>>,
@@ -77,14 +77,14 @@ impl State {
     }
 }
 
-impl Places {
+impl OwnEntries {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A request to make the entry is about to be sent: what is known of the entry.
-    pub(crate) fn asking(&self, entry: &Entry) -> Place {
+    pub(crate) fn asking(&self, entry: &Entry) -> OwnEntry {
         let mut state = self.lock();
         if let Some(place) = state.own.get_mut(&entry.id) {
             place.again = true;
@@ -92,7 +92,7 @@ impl Places {
         }
         let rings = state.ringing < RINGING;
         state.ringing += usize::from(rings);
-        let place = Place {
+        let place = OwnEntry {
             kind: entry.kind,
             token: 0,
             next: None,
@@ -142,7 +142,7 @@ impl Places {
         first.is_none_or(|(first, _)| *first >= token)
     }
 
-    pub(crate) fn get(&self, id: &EntryId) -> Option<Place> {
+    pub(crate) fn get(&self, id: &EntryId) -> Option<OwnEntry> {
         self.lock().own.get(id).cloned()
     }
 

@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::connection::Call;
 use crate::layout::{Next, lock_bytes, numbers};
-use crate::places::Place;
+use crate::own_entries::OwnEntry;
 use crate::session::Shared;
 
 /// How long nobody is asked who should tell, but may have died or have no means to.
@@ -39,7 +39,7 @@ impl Shared {
         }
         let mut pause = PAUSE;
         loop {
-            let Some(place) = self.places.get(waiter) else { return Ok(Some(Standing::Absent)) };
+            let Some(place) = self.own_entries.get(waiter) else { return Ok(Some(Standing::Absent)) };
             let standing = self.step(lock, waiter, &place, &mut pause).await?;
             if let Some(standing) = standing
                 && !matches!(standing, Standing::Waits { .. })
@@ -54,9 +54,9 @@ impl Shared {
 
     /// Returns when a renewal has not found the entry.
     async fn until_absent(&self, lock: &LockKey, id: &EntryId) {
-        let Some(place) = self.places.get(id) else { return };
-        self.places.watch_held(lock, place.token);
-        while self.places.get(id).is_some_and(|place| !place.absent) {
+        let Some(place) = self.own_entries.get(id) else { return };
+        self.own_entries.watch_held(lock, place.token);
+        while self.own_entries.get(id).is_some_and(|place| !place.absent) {
             place.news.notified().await;
         }
     }
@@ -66,10 +66,10 @@ impl Shared {
         self: &Arc<Self>,
         lock: &LockKey,
         waiter: &EntryId,
-        place: &Place,
+        place: &OwnEntry,
         pause: &mut Duration,
     ) -> Result<Option<Standing>> {
-        if !self.places.is_first(lock, place.token) {
+        if !self.own_entries.is_first(lock, place.token) {
             // One of ours stands before it, and tells it.
             place.news.notified().await;
             return Ok(None);
@@ -78,7 +78,7 @@ impl Shared {
             Some(next) if next.holds => self.until_room(lock, waiter, place).await,
             Some(next) if next.session == self.id => {
                 // It may have left before anybody knew that this one waits for it.
-                if self.places.has(next.token) {
+                if self.own_entries.has(next.token) {
                     let _ = timeout(RECHECK, place.news.notified()).await;
                 }
                 self.standing(lock, waiter).await.map(Some)
@@ -89,7 +89,12 @@ impl Shared {
     }
 
     /// Waits behind holders of whom any makes room when it leaves. Only who is the first to be let in gets here.
-    async fn until_room(&self, lock: &LockKey, waiter: &EntryId, place: &Place) -> Result<Option<Standing>> {
+    async fn until_room(
+        &self,
+        lock: &LockKey,
+        waiter: &EntryId,
+        place: &OwnEntry,
+    ) -> Result<Option<Standing>> {
         let renewals = self.renewals.ready().await?;
         if renewals.link.listens.load(std::sync::atomic::Ordering::Acquire) {
             let _ = timeout(RECHECK_SEMAPHORE, place.news.notified()).await;
@@ -105,7 +110,7 @@ impl Shared {
         self: &Arc<Self>,
         lock: &LockKey,
         waiter: &EntryId,
-        place: &Place,
+        place: &OwnEntry,
         next: Next,
         pause: &mut Duration,
     ) -> Result<Option<Standing>> {
@@ -114,7 +119,7 @@ impl Shared {
             return self.look_later(lock, waiter, pause).await.map(Some);
         };
         let bytes = lock_bytes(lock);
-        let ((weight, limit), low) = (numbers(place.kind), self.places.low(lock));
+        let ((weight, limit), low) = (numbers(place.kind), self.own_entries.low(lock));
         let parameters: [&(dyn ToSql + Sync); 7] =
             [&self.id, &bytes, &place.token, &weight, &limit, &low, &next.token];
         let Some(answer) = blocked.call(Call::Wait, &parameters).await? else {
