@@ -146,6 +146,8 @@
 //! | `redis` | `redis://host:port/0`, `rediss://…`, `redis+sentinel://host:port,…/master`, `redis+cluster://host:port,…` | with exceptions to exclusion, which [`capabilities`](LockService::capabilities) tell and its crate documents |
 //! | `zookeeper` (default) | `zookeeper://host:port,…/path` | |
 //!
+//! Two features more, both off: `blocking` for locks of code that is not async, `tower` for [`fencing`]'s layer for services.
+//!
 //! A backend that is not in this crate registers its own scheme: `fairlock::registry().with("myscheme", factory)`.
 
 #![doc(test(attr(deny(warnings))))]

@@ -14,49 +14,7 @@ use lockcore::{
     Snapshot, watches_held,
 };
 
-/// What a wrong driver does.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Mistake {
-    None,
-    AdoptsAnotherSessionsEntry,
-    AsksForOnePermit,
-    CleansUpLiveLocks,
-    ConfusesNames,
-    CountsTheSessionFromTheAnswer,
-    EndsNoEntriesWithItsSession,
-    EnqueuesAgainAfterALostReply,
-    EnqueuesForAnEndedSession,
-    ExecutesLateRequests,
-    ForgetsCancelledEntries,
-    ForgetsLabels,
-    ForgetsRecordsWithTheSession,
-    GrantsOnAnyWakeUp,
-    HidesNames,
-    IgnoresCase,
-    IgnoresLimits,
-    KeepsNamesOfUnusedLocks,
-    ListsNobody,
-    LosesItsSessionWithAReply,
-    NeverSeesThatItsEntryIsGone,
-    NeverTellsOfLoss,
-    RecordsWhateverComesLast,
-    RemovesByPosition,
-    RemovesNothing,
-    ResetsTokens,
-    SaysOfEveryEntryThatItWasThere,
-    SaysOfNoEntryThatItWasThere,
-    SharedPassesAWaitingWriter,
-    ShowsOnePermit,
-    ShowsOtherTokens,
-    ShowsTheQueueBackwards,
-    SleepsThroughChangesOfTheHead,
-    SleepsThroughDepartures,
-    SmallRequestPassesALargeOne,
-    StartsTokensAnewWithEachSession,
-    TakesAnOutageForTheEnd,
-    TakesItsTokenBeforeItsPlace,
-    WatchesOneHolderOnly,
-}
+use crate::mistake::Mistake;
 
 #[derive(Debug)]
 pub(crate) struct Driver {

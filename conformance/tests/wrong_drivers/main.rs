@@ -7,13 +7,14 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod driver;
+mod mistake;
 mod place;
 
 use std::sync::Arc;
 
 use conformance::{Fixture, Outcome, trials};
 
-use driver::Mistake;
+use mistake::Mistake;
 use place::Place;
 
 fn run(trial: &str, mistake: Mistake) -> Outcome {

@@ -10,7 +10,8 @@ use conformance::{Client, Fixture, Network, Operator};
 use lockcore::queue::QueueLocks;
 use lockcore::{EntryId, Error, ErrorKind, LockKey, Result};
 
-use crate::driver::{Driver, LateRequests, Mistake, UsedLocks};
+use crate::driver::{Driver, LateRequests, UsedLocks};
+use crate::mistake::Mistake;
 
 #[derive(Debug)]
 pub(crate) struct Place {

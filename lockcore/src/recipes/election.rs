@@ -7,14 +7,13 @@ use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use futures::stream::{BoxStream, unfold};
-use tokio::time::Instant;
 
 use crate::entry::{EntryId, EntryKind, FencingToken};
 use crate::error::{Error, ErrorKind, Result};
-use crate::guard::{HeldLock, LockGuard, Released};
+use crate::guard::HeldLock;
 use crate::lock::{AcquireOptions, DistributedLock, QueueEntry};
 use crate::name::LockName;
-use crate::session::Loss;
+use crate::recipes::leadership::Leadership;
 
 /// An election: who wants to lead stands in the queue of the exclusive lock of its name, and who holds that leads. Candidates come to
 /// lead in the order in which they came.
@@ -261,72 +260,6 @@ async fn pause(error: &Error) {
     tokio::time::sleep(PAUSE).await;
 }
 
-/// Held leadership. Dropping it resigns in the background; do so only when the work of a leader has ended.
-#[must_use = "whoever drops a leadership resigns"]
-#[derive(Debug)]
-#[clippy::has_significant_drop]
-pub struct Leadership {
-    guard: LockGuard,
-}
-
-impl Leadership {
-    /// A number that grows from leader to leader, for what the leader works on to check: its fencing token.
-    pub fn term(&self) -> FencingToken {
-        self.guard.fencing_token()
-    }
-
-    /// Whether we still lead, computed at the call.
-    pub fn is_valid(&self) -> bool {
-        self.guard.is_valid()
-    }
-
-    /// Until when we are sure to lead if nothing more is heard: see [`LockGuard::deadline`].
-    pub fn deadline(&self) -> Option<Instant> {
-        self.guard.deadline()
-    }
-
-    /// Returns when the leadership is lost, no later than anybody else may come to lead.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe to drop and to call again.
-    pub async fn lost(&self) -> Loss {
-        self.guard.lost().await
-    }
-
-    /// Returns when the leadership is at risk: see [`LockGuard::at_risk`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe to drop and to call again.
-    pub async fn at_risk(&self) {
-        self.guard.at_risk().await;
-    }
-
-    /// The term and the loss signal, without the power to resign.
-    pub fn held(&self) -> HeldLock {
-        self.guard.held()
-    }
-
-    /// The guard behind it, for all else that can be asked of one.
-    pub fn guard(&self) -> &LockGuard {
-        &self.guard
-    }
-
-    /// Gives the leadership up, and says whether it was held without a gap until then. The next candidate leads.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`LockGuard::release`].
-    ///
-    /// # Cancel safety
-    ///
-    /// When the future is dropped, the resignation goes on in the background.
-    pub async fn resign(self) -> Result<Released> {
-        self.guard.release().await
-    }
-}
-
 /// What an observer has told.
 struct Observer {
     election: Election,
@@ -377,6 +310,7 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
+    use crate::guard::LockGuard;
     use crate::lock::LockKind;
 
     /// A lock of which nothing is asked.

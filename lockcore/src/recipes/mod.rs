@@ -1,11 +1,13 @@
 //! What locks are bought for, over any [`LockService`]: elections, several locks at once, scheduled work.
 
 mod election;
+mod leadership;
 mod once;
 mod run;
 mod set;
 
-pub use election::{Election, Leader, Leadership};
+pub use election::{Election, Leader};
+pub use leadership::Leadership;
 pub use once::{Once, Run, Turn};
 pub use run::{LastRun, RunEnd};
 pub use set::{LockPart, LockSet, SetGuard};
