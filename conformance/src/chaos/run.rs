@@ -202,9 +202,10 @@ impl Clients {
     /// Another process takes its place.
     fn kill(&mut self, client: usize) -> Result<(), Failure> {
         let Client { child, number, url, .. } = &mut self.clients[client];
+        // Before it is: what it held is free as soon as it is dead, and that may be long before we hear of it.
+        self.killed.insert(*number, now());
         child.kill()?;
         child.wait()?;
-        self.killed.insert(*number, now());
         let url = url.clone();
         let (number, child) = self.spawn(&url)?;
         (self.clients[client].number, self.clients[client].child) = (number, child);
@@ -245,17 +246,15 @@ impl Clients {
                 Err(error) => return Err(error.into()),
             }
         }
-        if let Some(at) = killed {
+        if let Some(killed) = killed {
+            // What it logged it did.
+            let at = events.iter().map(|event| event.at).max().map_or(*killed, |last| last.max(*killed));
             let over = |event: &Event| matches!(event.what, What::Over).then_some(event.acquisition);
             let over: Vec<u64> = events.iter().filter_map(over).collect();
             let asked = |event: &Event| matches!(event.what, What::Asked { .. }).then_some(event.acquisition);
             let open: Vec<u64> =
                 events.iter().filter_map(asked).filter(|asked| !over.contains(asked)).collect();
-            events.extend(open.into_iter().map(|acquisition| Event {
-                at: *at,
-                acquisition,
-                what: What::Killed,
-            }));
+            events.extend(open.into_iter().map(|acquisition| Event { at, acquisition, what: What::Killed }));
         }
         Ok(events)
     }
