@@ -51,4 +51,20 @@ macro_rules! mortal {
     )+};
 }
 
-mortal!(ZooKeeper, Etcd, Redis, Postgres);
+mortal!(ZooKeeper, Etcd, Redis);
+
+#[async_trait(?Send)]
+impl Mortal for Postgres {
+    fn address(&self) -> &str {
+        (**self).address()
+    }
+
+    /// All of its processes.
+    fn kill(&self) -> io::Result<()> {
+        Postgres::kill(self)
+    }
+
+    async fn restart(&self) -> io::Result<()> {
+        self.restart().await
+    }
+}

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
@@ -201,6 +202,24 @@ impl Postgres {
         }
     }
 
+    /// Kills all processes of the server with SIGKILL: left alone, those that serve clients may answer once more. What it has on
+    /// disk stays.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if the server is not ours.
+    pub fn kill(&self) -> io::Result<()> {
+        let file = self.data.as_deref().ok_or(io::ErrorKind::Unsupported)?.join("postmaster.pid");
+        let first = fs::read_to_string(file).unwrap_or_default();
+        let children = first.lines().next().map(children).unwrap_or_default();
+        self.server.kill()?;
+        for child in children.into_iter().filter_map(Pid::from_raw) {
+            // It may have ended by itself.
+            let _ = kill_process(child, Signal::KILL);
+        }
+        Ok(())
+    }
+
     /// Asks the server to end: `smart`, `fast` (connections are closed), or `immediate` (as if it had crashed).
     ///
     /// # Errors
@@ -303,6 +322,17 @@ async fn serve(
     let server = Postgres { server, data: Some(data) };
     server.restart().await?;
     Ok(server)
+}
+
+/// The processes that this one has started.
+fn children(parent: &str) -> Vec<i32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let child = |process: fs::DirEntry| {
+        let status = fs::read_to_string(process.path().join("status")).ok()?;
+        let its_parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+        (its_parent.trim() == parent).then(|| process.file_name().to_str()?.parse().ok())?
+    };
+    processes.filter_map(child).collect()
 }
 
 /// How to start a program as the user of the servers. What it becomes dies with us, too.
