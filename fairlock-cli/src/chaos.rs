@@ -15,6 +15,7 @@ use crate::service::place;
 /// How many processes contend.
 const CLIENTS: usize = 5;
 
+#[expect(clippy::future_not_send, reason = "the command runs it on one thread")]
 pub(crate) async fn chaos(
     url: Option<&str>,
     options: &ConformanceOptions,

@@ -12,8 +12,8 @@ use tokio::time::{sleep, timeout};
 use crate::server::{Ensemble, Etcd, EtcdCluster, Redis, Server, ZooKeeper};
 
 /// The servers under test, if they are ours to break.
-#[async_trait]
-pub trait Nodes: Debug + Send + Sync {
+#[async_trait(?Send)]
+pub trait Nodes: Debug {
     /// The URL of the locks, with the addresses of all servers.
     fn url(&self) -> String;
 
@@ -70,7 +70,7 @@ fn addresses(servers: &[&Server]) -> String {
 
 macro_rules! nodes {
     ($of:ty, $scheme:literal, $faults:expr, |$cluster:ident| $nodes:expr, $leader:expr, $special:expr) => {
-        #[async_trait]
+        #[async_trait(?Send)]
         impl Nodes for $of {
             fn url(&self) -> String {
                 let $cluster = self;
@@ -149,7 +149,7 @@ async fn post(address: &str, path: &str, body: &str) -> io::Result<String> {
     timeout(Duration::from_secs(5), ask).await?
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Nodes for Redis {
     fn url(&self) -> String {
         format!("redis://{}/?prefix=chaos:&session_timeout=4s", self.address())
