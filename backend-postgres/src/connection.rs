@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{Error as ClientError, Statement};
 
-use crate::error::{error, needs_reconnect};
+use crate::error::{error, invalid, needs_reconnect};
 use crate::link::{Link, Use};
-use crate::options::{PostgresOptions, invalid};
+use crate::options::PostgresOptions;
 use crate::own_entries::OwnEntries;
 use crate::schema;
 

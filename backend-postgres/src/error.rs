@@ -77,6 +77,10 @@ fn row(said: &DbError) -> Row {
     (kind, effect, retryable, message)
 }
 
+pub(crate) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::InvalidConfig, message)
+}
+
 #[cfg(test)]
 mod tests {
     use conformance::server::Postgres;

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::connection::Call;
 use crate::layout::lock_bytes;
-use crate::session::Shared;
+use crate::requests::Shared;
 
 /// How often the clock of the sessions is looked at: at least as often as the step by which it may go on.
 const TICK: Duration = Duration::from_millis(900);

@@ -37,6 +37,7 @@
 //! promotion loses what the standby did not have; holders are told, and tokens are larger afterwards all the same.
 
 mod backend;
+mod blocked;
 mod connection;
 mod error;
 mod keep_alive;
@@ -47,6 +48,7 @@ mod own_entries;
 mod pool;
 mod queue;
 mod records;
+mod requests;
 mod schema;
 mod session;
 mod tls;

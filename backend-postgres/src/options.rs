@@ -3,10 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use lockcore::{Error, ErrorKind, LockUrl, Result};
+use lockcore::{LockUrl, Result};
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
+use crate::error::invalid;
 use crate::tls::{PostgresTls, TlsMode};
 
 const DEFAULT_PORT: u16 = 5432;
@@ -55,7 +56,7 @@ impl PostgresOptions {
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for anything that cannot be meant.
+    /// [`InvalidConfig`](lockcore::ErrorKind::InvalidConfig) for anything that cannot be meant.
     pub fn from_url(url: &LockUrl) -> Result<Self> {
         let options = url.options();
         let mut parsed = Self::new(url.endpoints(DEFAULT_PORT)?)
@@ -92,7 +93,7 @@ impl PostgresOptions {
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](ErrorKind::InvalidConfig) if no schema can be called so.
+    /// [`InvalidConfig`](lockcore::ErrorKind::InvalidConfig) if no schema can be called so.
     pub fn with_schema(mut self, schema: impl Into<String>) -> Result<Self> {
         self.schema = schema.into();
         let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
@@ -214,12 +215,10 @@ impl fmt::Debug for PostgresOptions {
     }
 }
 
-pub(crate) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-    Error::new(ErrorKind::InvalidConfig, message)
-}
-
 #[cfg(test)]
 mod tests {
+    use lockcore::ErrorKind;
+
     use super::*;
 
     fn parse(url: &str) -> Result<PostgresOptions> {

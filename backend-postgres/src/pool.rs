@@ -3,14 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lockcore::{Error, ErrorKind, Result};
-use tokio::time::{Instant, timeout};
-use tokio_postgres::types::ToSql;
+use tokio::time::Instant;
 
-use crate::connection::{Call, Connection, Ready};
-use crate::error::{error, needs_reconnect};
-use crate::link::{Use, WAITING};
-use crate::session::Shared;
+use crate::connection::Ready;
 
 /// The connections that are free, and how many there are.
 #[derive(Default)]
@@ -37,32 +32,26 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection; none if there are none to be had.
-    pub(crate) async fn take(&self, session: &Arc<Shared>) -> Option<Blocked> {
-        let (ready, counted) = {
-            let mut state = self.lock();
-            let free = state.free.pop().map(|(_, ready)| ready);
-            if free.is_none() && state.all >= MOST {
-                return None;
-            }
-            state.all += usize::from(free.is_none());
-            (free, Counted { session: session.clone(), kept: false })
-        };
-        let ready = match ready {
-            Some(ready) => ready,
-            None => {
-                let connection =
-                    Connection::new(&session.options, session.id, Use::Waiting, &session.own_entries, None);
-                match connection.ready().await {
-                    Ok(ready) => ready,
-                    Err(error) => {
-                        tracing::debug!(%error, "no connection to wait on");
-                        return None;
-                    }
-                }
-            }
-        };
-        Some(Blocked { ready, counted, done: true })
+    /// A free one, or the right to make one (`Some(None)`); none if there are as many as there may be. Either is counted until it is
+    /// given [back](Self::give_back) or [up](Self::give_up).
+    pub(crate) fn take(&self) -> Option<Option<Arc<Ready>>> {
+        let mut state = self.lock();
+        let free = state.free.pop().map(|(_, ready)| ready);
+        if free.is_none() && state.all >= MOST {
+            return None;
+        }
+        state.all += usize::from(free.is_none());
+        Some(free)
+    }
+
+    /// It is free again.
+    pub(crate) fn give_back(&self, ready: Arc<Ready>) {
+        self.lock().free.push((Instant::now(), ready));
+    }
+
+    /// It is not there any more.
+    pub(crate) fn give_up(&self) {
+        self.lock().all -= 1;
     }
 
     /// Ends those that nobody has needed for a while.
@@ -79,74 +68,5 @@ impl Pool {
         let mut state = self.lock();
         let ended = std::mem::take(&mut state.free).len();
         state.all -= ended;
-    }
-}
-
-/// A connection that is counted, as long as it is not given back.
-struct Counted {
-    session: Arc<Shared>,
-    kept: bool,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        if !self.kept {
-            self.session.pool.lock().all -= 1;
-        }
-    }
-}
-
-/// A connection on which somebody blocks. Dropped, it is free again.
-pub(crate) struct Blocked {
-    ready: Arc<Ready>,
-    counted: Counted,
-    /// Whether nothing is under way on it.
-    done: bool,
-}
-
-impl Blocked {
-    /// What a function answers that may take as long as the server lets it wait.
-    pub(crate) async fn call(
-        mut self,
-        call: Call,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Option<Vec<i64>>> {
-        let limit = WAITING + self.counted.session.options.patience();
-        self.done = false;
-        let answer = timeout(limit, self.ready.call(call, parameters)).await;
-        self.done = true;
-        match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(source)) => {
-                if needs_reconnect(&source) {
-                    self.broken();
-                }
-                Err(error(source))
-            }
-            Err(_) => {
-                self.broken();
-                Err(Error::new(ErrorKind::Unreachable, format!("no answer within {limit:?}")))
-            }
-        }
-    }
-
-    fn broken(&self) {
-        self.ready.link.cut();
-    }
-}
-
-impl Drop for Blocked {
-    fn drop(&mut self) {
-        if self.ready.link.is_over() {
-            return;
-        }
-        let session = &self.counted.session;
-        if !self.done && tokio::runtime::Handle::try_current().is_ok() {
-            // Or it would block on, and whoever comes next behind it.
-            let (session, process) = (session.clone(), self.ready.link.process);
-            tokio::spawn(async move { session.cancel(process).await });
-        }
-        self.counted.kept = true;
-        session.pool.lock().free.push((Instant::now(), self.ready.clone()));
     }
 }

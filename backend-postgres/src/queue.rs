@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::connection::{Call, pooled};
 use crate::layout::{Seen, kind, lock_bytes, lock_key, numbers, order_key, seen};
-use crate::session::Shared;
+use crate::requests::Shared;
 
 /// What the function that appends answers instead of a token.
 const OVER: i64 = -1;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use lockcore::{FencingToken, LockKey, Record, Recorded, Result};
 
 use crate::layout::lock_bytes;
-use crate::session::Shared;
+use crate::requests::Shared;
 
 impl Shared {
     /// The record, and what time it is at the server.

@@ -3,10 +3,9 @@
 use lockcore::{Effect, Error, ErrorKind, Result};
 use tokio_postgres::error::SqlState;
 
-use crate::error::error;
+use crate::error::{error, invalid};
 use crate::layout::{VERSION, order_key, schema};
 use crate::link::Link;
-use crate::options::invalid;
 
 /// The statements that make the schema in which the locks live, for whoever may: the program itself does it when it comes first,
 /// if it is permitted.

@@ -14,7 +14,7 @@ use rustls::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::options::invalid;
+use crate::error::invalid;
 
 /// Whether to talk through TLS, and what a server has to prove.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 use crate::connection::Call;
 use crate::layout::{Next, lock_bytes, numbers};
 use crate::own_entries::OwnEntry;
-use crate::session::Shared;
+use crate::requests::Shared;
 
 /// How long nobody is asked who should tell, but may have died or have no means to.
 const RECHECK: Duration = Duration::from_secs(5);
@@ -114,7 +114,7 @@ impl Shared {
         next: Next,
         pause: &mut Duration,
     ) -> Result<Option<Standing>> {
-        let Some(blocked) = self.pool.take(self).await else {
+        let Some(blocked) = self.connection_to_block_on().await else {
             // There are no more connections to be had.
             return self.look_later(lock, waiter, pause).await.map(Some);
         };

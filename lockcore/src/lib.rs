@@ -22,8 +22,12 @@ mod error;
 mod guard;
 mod label;
 mod lock;
+mod lock_kind;
+mod loss_signal;
 mod name;
+mod options;
 pub mod queue;
+mod queue_entry;
 mod recipes;
 mod record;
 mod registry;
@@ -37,9 +41,13 @@ pub use capabilities::{Capabilities, Clocks, Failover, Fencing};
 pub use config::Config;
 pub use entry::{Entry, EntryId, EntryKind, Family, FencingToken, LockKey};
 pub use error::{Effect, Error, ErrorKind, Result};
-pub use guard::{HeldLock, Hold, LockGuard, LossSignal, Released};
-pub use lock::{AcquireOptions, DistributedLock, DistributedLockExt, LockKind, QueueEntry, Wait};
+pub use guard::{Hold, LockGuard, Released};
+pub use lock::{DistributedLock, DistributedLockExt};
+pub use lock_kind::LockKind;
+pub use loss_signal::{HeldLock, LossSignal};
 pub use name::LockName;
+pub use options::{AcquireOptions, Wait};
+pub use queue_entry::QueueEntry;
 pub use recipes::{
     Election, LastRun, Leader, Leadership, LockPart, LockServiceExt, LockSet, Once, Run, RunEnd, SetGuard,
     Turn,

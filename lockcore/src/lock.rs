@@ -1,21 +1,20 @@
 //! Locks as applications see them.
 
-use std::fmt::{self, Debug};
+use std::fmt::Debug;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::error::Result;
-use crate::guard::{HeldLock, LockGuard};
-use crate::label::decode;
+use crate::guard::LockGuard;
+use crate::lock_kind::LockKind;
+use crate::loss_signal::HeldLock;
 use crate::name::LockName;
-use crate::queue::rule::{UNBOUNDED, holders};
-use crate::queue::standing::known_limit;
+use crate::options::{AcquireOptions, Wait};
+use crate::queue_entry::QueueEntry;
 use crate::record::Recorded;
-use crate::snapshot::EntryDetails;
-use crate::{EntryId, EntryKind, Error, FencingToken};
+use crate::{EntryId, Error, FencingToken};
 
 /// A lock: exclusive, shared or semaphore, on any backend. Making one costs no I/O.
 ///
@@ -203,141 +202,6 @@ pub(crate) fn no_records() -> Error {
     Error::new(crate::ErrorKind::Backend, "this backend keeps no records").with_effect(crate::Effect::None)
 }
 
-/// The kinds of locks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LockKind {
-    /// One holder.
-    Exclusive,
-    /// Any number of holders, beside no exclusive one.
-    Shared,
-    /// As many holders as there are permits.
-    Semaphore {
-        /// The number of permits. All users of one semaphore must agree on it.
-        limit: u32,
-    },
-}
-
-/// How long to wait for a lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Wait {
-    /// Until it is had. Servers that are out of reach, and sessions that are lost, are waited through.
-    #[default]
-    Forever,
-    /// For this long, from the first poll, and never less for want of a server; up to half a second more if the server
-    /// does not confirm the end of the wait. Zero is [`Never`](Self::Never), `Duration::MAX` is
-    /// [`Forever`](Self::Forever).
-    ///
-    /// Not in time means that our entry was in the queue when last heard of. If nothing was heard of it, because no
-    /// server answered, the wait ends with [`Unreachable`](crate::ErrorKind::Unreachable).
-    For(Duration),
-    /// Not for the lock, only for the server to say whether it is free: for its connect timeout at most. No answer by
-    /// then is [`Unreachable`](crate::ErrorKind::Unreachable).
-    Never,
-}
-
-/// How to acquire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AcquireOptions {
-    /// How long to wait.
-    pub wait: Wait,
-    /// Who waits, for people who look at the queue: at most 512 bytes. Default: the host's name and the process id.
-    pub label: Option<Arc<str>>,
-    /// How many permits of a semaphore to take, all at once: 1, or up to its limit.
-    pub permits: u32,
-    /// What to do when the session is lost while waiting, and the place in the queue with it: queue again, behind all
-    /// others (the default), or end with [`SessionLost`](crate::ErrorKind::SessionLost), for those to whom their place
-    /// matters.
-    pub requeue: bool,
-    /// What programs read of the entry, beside the label, which is for people: at most 512 bytes. A candidate of an
-    /// [election](crate::Election) says with it that it is one, and who it is.
-    pub value: Option<Arc<str>>,
-}
-
-impl Default for AcquireOptions {
-    fn default() -> Self {
-        Self { wait: Wait::Forever, label: None, permits: 1, requeue: true, value: None }
-    }
-}
-
-impl AcquireOptions {
-    /// Wait for ever, for one permit, with the default label.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How long to wait.
-    #[must_use]
-    pub fn with_wait(self, wait: Wait) -> Self {
-        Self { wait, ..self }
-    }
-
-    /// Who waits.
-    #[must_use]
-    pub fn with_label(self, label: impl AsRef<str>) -> Self {
-        Self { label: Some(label.as_ref().into()), ..self }
-    }
-
-    /// How many permits.
-    #[must_use]
-    pub fn with_permits(self, permits: u32) -> Self {
-        Self { permits, ..self }
-    }
-
-    /// Whether to queue again, behind all others, when the session is lost while waiting.
-    #[must_use]
-    pub fn with_requeue(self, requeue: bool) -> Self {
-        Self { requeue, ..self }
-    }
-
-    /// What programs read of the entry.
-    #[must_use]
-    pub fn with_value(self, value: impl AsRef<str>) -> Self {
-        Self { value: Some(value.as_ref().into()), ..self }
-    }
-}
-
-/// One line of a [queue view](DistributedLock::queue).
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct QueueEntry {
-    /// Place in the queue, from 0.
-    pub position: usize,
-    /// Whether it holds; otherwise it waits.
-    pub holds: bool,
-    /// Its identity.
-    pub id: EntryId,
-    /// What it asks for.
-    pub kind: EntryKind,
-    /// The token that its guard has, or will have.
-    pub token: FencingToken,
-    /// Who it is.
-    pub label: String,
-    /// What it says beside the label, to programs; `None` but for candidates of an [election](crate::Election).
-    pub value: Option<String>,
-    /// When the server accepted it, where known.
-    pub since: Option<std::time::SystemTime>,
-}
-
-impl QueueEntry {
-    /// The view of these entries, which are in the order of the queue, for a lock of this kind.
-    pub fn view(entries: Vec<EntryDetails>, kind: LockKind) -> Vec<Self> {
-        let known = known_limit(entries.iter().map(|entry| entry.kind));
-        let limit = known.unwrap_or(match kind {
-            LockKind::Exclusive | LockKind::Shared => UNBOUNDED,
-            LockKind::Semaphore { limit } => limit,
-        });
-        let holding = holders(limit, entries.iter().map(|entry| entry.kind.weight()));
-        let view = |(position, EntryDetails { id, kind, token, label, since })| {
-            let (label, value) = decode(&label);
-            let (label, value) = (label.to_owned(), value.map(str::to_owned));
-            QueueEntry { position, holds: position < holding, id, kind, token, label, value, since }
-        };
-        entries.into_iter().enumerate().map(view).collect()
-    }
-}
-
 /// Conveniences over every [`DistributedLock`]. Not for implementing.
 ///
 /// Locks are not re-entrant: a task that acquires what it holds [waits for itself](DistributedLock::acquire_with), also within
@@ -483,13 +347,3 @@ pub trait DistributedLockExt: DistributedLock {
 }
 
 impl<L: DistributedLock + ?Sized> DistributedLockExt for L {}
-
-impl fmt::Display for LockKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LockKind::Exclusive => f.write_str("exclusive"),
-            LockKind::Shared => f.write_str("shared"),
-            LockKind::Semaphore { limit } => write!(f, "semaphore of {limit}"),
-        }
-    }
-}

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::backend::Removed;
 use crate::entry::{Entry, EntryId, EntryKind, FencingToken, LockKey};
 use crate::error::{Effect, Error, ErrorKind, Result};
-use crate::lock::Wait;
+use crate::options::Wait;
 use crate::queue::attempt::{Attempt, End, Event, Failure, Next, Step, Turn};
 use crate::queue::backoff::Backoff;
 use crate::queue::open::Ticket;

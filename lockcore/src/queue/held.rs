@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::backend::QueueSession;
 use crate::entry::{Entry, EntryKind, LockKey};
-use crate::guard::LossSignal;
+use crate::loss_signal::LossSignal;
 use crate::queue::Standing;
 use crate::queue::backoff::Backoff;
 use crate::queue::reentry::LongHolds;

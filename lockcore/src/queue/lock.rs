@@ -10,13 +10,16 @@ use crate::entry::{Entry, EntryId, EntryKind, FencingToken, LockKey};
 use crate::error::{Result, invalid_input};
 use crate::guard::LockGuard;
 use crate::label::encode;
-use crate::lock::{AcquireOptions, DistributedLock, LockKind, QueueEntry};
+use crate::lock::DistributedLock;
+use crate::lock_kind::LockKind;
 use crate::name::LockName;
+use crate::options::AcquireOptions;
 use crate::queue::acquire::{Patience, Request, acquire};
 use crate::queue::hold::QueueHold;
 use crate::queue::rule::UNBOUNDED;
 use crate::queue::sessions::{Sessions, doing};
 use crate::queue::standing::{Standing, standing};
+use crate::queue_entry::QueueEntry;
 use crate::record::{Record, Recorded};
 use crate::snapshot::{QueuedEntry, Revision};
 

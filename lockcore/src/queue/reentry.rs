@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use crate::entry::LockKey;
-use crate::guard::LossSignal;
+use crate::loss_signal::LossSignal;
 
 /// A wait, or a hold, of more than this is long.
 const LONG: Duration = Duration::from_secs(10);

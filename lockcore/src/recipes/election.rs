@@ -10,9 +10,11 @@ use futures::stream::{BoxStream, unfold};
 
 use crate::entry::{EntryId, EntryKind, FencingToken};
 use crate::error::{Error, ErrorKind, Result};
-use crate::guard::HeldLock;
-use crate::lock::{AcquireOptions, DistributedLock, QueueEntry};
+use crate::lock::DistributedLock;
+use crate::loss_signal::HeldLock;
 use crate::name::LockName;
+use crate::options::AcquireOptions;
+use crate::queue_entry::QueueEntry;
 use crate::recipes::leadership::Leadership;
 
 /// An election: who wants to lead stands in the queue of the exclusive lock of its name, and who holds that leads. Candidates come to
@@ -311,7 +313,7 @@ mod tests {
 
     use super::*;
     use crate::guard::LockGuard;
-    use crate::lock::LockKind;
+    use crate::lock_kind::LockKind;
 
     /// A lock of which nothing is asked.
     #[derive(Debug)]

@@ -4,7 +4,8 @@ use tokio::time::Instant;
 
 use crate::entry::FencingToken;
 use crate::error::Result;
-use crate::guard::{HeldLock, LockGuard, Released};
+use crate::guard::{LockGuard, Released};
+use crate::loss_signal::HeldLock;
 use crate::session::Loss;
 
 /// Held leadership. Dropping it resigns in the background; do so only when the work of a leader has ended.

@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::error::{Error, Result, invalid_input};
-use crate::guard::{HeldLock, LockGuard};
-use crate::lock::{AcquireOptions, DistributedLock, Wait};
+use crate::guard::LockGuard;
+use crate::lock::DistributedLock;
+use crate::loss_signal::HeldLock;
 use crate::name::LockName;
+use crate::options::{AcquireOptions, Wait};
 use crate::queue::default_label;
 use crate::recipes::run::{LastRun, RunEnd};
 use crate::record::Recorded;

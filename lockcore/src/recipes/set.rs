@@ -8,8 +8,10 @@ use tokio::time::Instant;
 use crate::entry::{Family, FencingToken};
 use crate::error::{Error, Result, invalid_input};
 use crate::guard::{LockGuard, Released};
-use crate::lock::{AcquireOptions, DistributedLock, LockKind, Wait};
+use crate::lock::DistributedLock;
+use crate::lock_kind::LockKind;
 use crate::name::LockName;
+use crate::options::{AcquireOptions, Wait};
 use crate::session::Loss;
 
 /// Several locks, of any kinds, names and services, that are held together or not at all.
