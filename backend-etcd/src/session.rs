@@ -103,6 +103,10 @@ impl QueueSession for EtcdSession {
         Ok(removed)
     }
 
+    async fn head_changed(&self, lock: &LockKey, head: Option<&EntryId>) -> Result<()> {
+        self.requests.head_changed(lock, head).await.map_err(doing("watch the head of the queue of", lock))
+    }
+
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
         let view = self
             .requests

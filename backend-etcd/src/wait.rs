@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use etcd_client::{GetOptions, SortOrder, SortTarget};
 use lockcore::queue::Standing;
 use lockcore::{EntryId, LockKey, Result, Revision, watches_held};
 use tokio::time::sleep;
@@ -16,6 +17,9 @@ const QUIET: Duration = Duration::from_millis(30);
 
 /// How much longer for each entry that stands ahead.
 const QUIET_EACH: Duration = Duration::from_millis(10);
+
+/// How long an observer waits for an entry in an empty queue.
+const UNWATCHED: Duration = Duration::from_secs(1);
 
 impl Requests {
     /// Returns when there may be news of the waiter; that it holds, if that was said.
@@ -60,6 +64,22 @@ impl Requests {
         if !knows_the_next {
             // It is time to read which of them is the next.
             self.turns.turn().await;
+        }
+        Ok(())
+    }
+
+    /// Returns when the first entry may be another than this one. Whoever leads is watched like any entry ahead; where there is none, it is
+    /// time that wakes.
+    pub(crate) async fn head_changed(&self, lock: &LockKey, head: Option<&EntryId>) -> Result<()> {
+        let first = GetOptions::new().with_sort(SortTarget::Create, SortOrder::Ascend).with_limit(1);
+        let view = self.view(lock, first).await?;
+        match view.queue.first() {
+            None if head.is_none() => sleep(UNWATCHED).await,
+            Some(first) if head == Some(&first.id_and_label().0) => {
+                let stay = first.position.stay(&self.lock_prefix(lock));
+                self.watches.one_of_them_leaves(vec![stay], created(view.revision)).await;
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ mod backend;
 mod blocked;
 mod connection;
 mod error;
+mod judge;
 mod keep_alive;
 mod layout;
 mod link;

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lockcore::queue::Standing;
-use lockcore::session::{Clock, Lease, Loss};
+use lockcore::session::{Clock, Lease, Loss, keep_alive};
 use lockcore::{
     Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, FencingToken, LockKey, QueueSession, Recorded,
     Removed, Result, Revision, Snapshot,
 };
+use tokio::time::sleep;
 
 use crate::connection::{Connection, two_links};
-use crate::keep_alive;
+use crate::judge::judge;
+use crate::keep_alive::Renewals;
 use crate::link::Use;
 use crate::options::PostgresOptions;
 use crate::own_entries::OwnEntries;
@@ -50,10 +52,16 @@ impl PostgresSession {
 
 /// Whatever comes first ends all: nothing renews a lost session.
 async fn live(shared: Arc<Shared>) {
-    let lease = shared.lease.clone();
+    // It was begun just now.
+    let interval = shared.lease.renewal_interval().unwrap_or_default();
+    let renewed = async {
+        sleep(interval).await;
+        keep_alive(&shared.lease, &mut Renewals(shared.clone())).await
+    };
     tokio::select! {
-        _ = lease.lost() => {}
-        () = keep_alive::run(shared.clone()) => {}
+        _ = shared.lease.lost() => {}
+        _ = renewed => {}
+        () = judge(&shared) => {}
     }
 }
 

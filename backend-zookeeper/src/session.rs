@@ -229,6 +229,10 @@ impl QueueSession for ZooKeeperSession {
         Ok(if removed { Removed::Now } else { Removed::Absent })
     }
 
+    async fn head_changed(&self, lock: &LockKey, head: Option<&EntryId>) -> Result<()> {
+        self.head_change(lock, head).await
+    }
+
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
         Ok(self.details(lock).await?.into_iter().map(|(_, entry)| entry).collect())
     }

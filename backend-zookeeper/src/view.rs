@@ -61,6 +61,25 @@ impl ZooKeeperSession {
         Ok(details)
     }
 
+    /// Returns when the first entry may be another than this one; where there is none, after a while.
+    pub(crate) async fn head_change(&self, lock: &LockKey, head: Option<&EntryId>) -> Result<()> {
+        const UNWATCHED: Duration = Duration::from_secs(1);
+        match self.details(lock).await?.first() {
+            None if head.is_none() => tokio::time::sleep(UNWATCHED).await,
+            Some((node, entry)) if head == Some(&entry.id) => {
+                let (connection, path) = (self.link.connection().await?, self.path(lock, &node.name));
+                let watched = connection.watch(&path).await;
+                if let Some((_, watcher)) =
+                    watched.map_err(|source| connection.error("watch", &path, source))?
+                {
+                    watcher.changed().await;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// What is known of an entry; `None` if it is none, or gone.
     async fn detail(
         &self,

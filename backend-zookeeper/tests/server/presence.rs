@@ -143,3 +143,20 @@ async fn whoever_has_lost_its_name_to_another_is_not_told_that_it_holds() {
     assert_eq!(sees_go(&bed, &session, &lock, &waiter.id, "ex0000000000").await, None);
     assert_eq!(session.look(&lock, &waiter.id).await.unwrap(), Standing::Absent);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observer_is_woken_when_the_head_leaves_and_not_before() {
+    let (bed, lock) = (Bed::new().await, lock("a"));
+    let (owner, observer) = (bed.session().await, bed.session().await);
+    let [first, second] = [exclusive(), exclusive()];
+    enqueue(&owner, &lock, &first).await;
+    enqueue(&owner, &lock, &second).await;
+    let head = observer.describe(&lock).await.unwrap().remove(0).id;
+    let mut changed = std::pin::pin!(observer.head_changed(&lock, Some(&head)));
+    let longer_than_others_look_again = std::time::Duration::from_secs(3);
+    assert!(tokio::time::timeout(longer_than_others_look_again, &mut changed).await.is_err());
+    owner.remove(&lock, &first.id).await.unwrap();
+    within("it is woken", changed).await.unwrap();
+    // It leads no more, so that is told at once.
+    within("it is told", observer.head_changed(&lock, Some(&head))).await.unwrap();
+}
