@@ -391,8 +391,8 @@ impl Drop for FileSession {
 
 /// Returns when one of these may be gone.
 async fn any(watched: &[Watched]) {
-    let mut ringing: FuturesUnordered<_> = watched.iter().map(Watched::woken).collect();
-    if ringing.next().await.is_none() {
+    let mut departures: FuturesUnordered<_> = watched.iter().map(Watched::woken).collect();
+    if departures.next().await.is_none() {
         std::future::pending().await
     }
 }
