@@ -117,11 +117,7 @@ impl FileSession {
         let root = self.root.clone();
         match tokio::task::spawn_blocking(move || work(&root)).await {
             Ok(result) => result,
-            Err(error) => Err(Error::new(
-                ErrorKind::Backend,
-                "the runtime ends, and its threads with it: use one that goes on running",
-            )
-            .with_source(error)),
+            Err(error) => Err(runtime_ends(error)),
         }
     }
 
@@ -372,13 +368,7 @@ impl QueueSession for FileSession {
     async fn close(&self) -> Result<()> {
         let places = self.entries.end(Loss::Closed);
         let closed = tokio::task::spawn_blocking(move || drop(places)).await;
-        closed.map_err(|error| {
-            Error::new(
-                ErrorKind::Backend,
-                "the runtime ends, and its threads with it: use one that goes on running",
-            )
-            .with_source(error)
-        })
+        closed.map_err(runtime_ends)
     }
 }
 
@@ -387,6 +377,11 @@ impl Drop for FileSession {
         drop(self.entries.end(Loss::Closed));
         self.tie.abort();
     }
+}
+
+fn runtime_ends(error: tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Backend, "the runtime ends, and its threads with it: use one that goes on running")
+        .with_source(error)
 }
 
 /// Returns when one of these may be gone.
