@@ -72,10 +72,11 @@ fn replace(parent: i32, program: &OsStr, arguments: impl Iterator<Item = OsStrin
     })?;
     // The parent may have died before the signal was asked for: then it never comes.
     let orphaned = getppid() != Pid::from_raw(parent);
-    let Some(token) = started()? else { return Ok(()) };
-    if orphaned {
+    let started = started();
+    if orphaned && !matches!(started, Ok(None)) {
         return Err(Failure::new(OTHER, "fairlock died before its program started"));
     }
+    let Some(token) = started? else { return Ok(()) };
     let mut command = Command::new(program);
     Err(not_started(program, command.args(arguments).env("FAIRLOCK_TOKEN", token.to_string()).exec()))
 }

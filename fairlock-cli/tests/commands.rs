@@ -67,7 +67,7 @@ fn wrong_usage() {
     for arguments in wrong {
         assert_fails(&fairlock("memory://", arguments), 64, "--help");
     }
-    assert_fails(&fairlock("memory://", &["queue", ""]), 64, "a lock name must not be empty");
+    assert_fails(&fairlock("memory://", &["queue", ""]), 64, "the name of a lock must not be empty");
     assert_fails(&fairlock("memory://", &["man", "nosuch"]), 64, "there is no subcommand \"nosuch\"");
 }
 

@@ -110,7 +110,7 @@ async fn a_full_disk_is_named_in_the_error() {
     for (inodes, place) in [(1, "root"), (2, "locks"), (3, "locks/x"), (4, ".new-"), (5, "counter")] {
         let options = format!("nr_inodes={inodes}");
         let output = on_file_system(&options, "true", "run x -- echo ran").await;
-        assert_fails(&output, 70, &["fairlock: cannot create ", place, "No space left on device"]);
+        assert_fails(&output, 70, &["fairlock: ", ": cannot create ", place, "No space left on device"]);
     }
     let output = on_file_system("nr_inodes=6", "true", "run x -- true").await;
     assert!(output.status.success(), "{output:?}");
@@ -119,10 +119,14 @@ async fn a_full_disk_is_named_in_the_error() {
 async fn a_read_only_directory_is_named_in_the_error() {
     let read_only = "mount -o remount,bind,ro $MOUNT";
     let output = on_file_system("size=64k", read_only, "run x -- echo ran").await;
-    assert_fails(&output, 77, &["fairlock: cannot create ", "/root: Read-only file system"]);
+    assert_fails(&output, 77, &["fairlock: ", ": cannot create ", "/root: Read-only file system"]);
     let used = format!("{PROGRAM} run x -- true && {read_only}");
     let output = on_file_system("size=64k", &used, "run x -- echo ran").await;
-    assert_fails(&output, 77, &["fairlock: cannot create ", "/root/locks/x/.new-", "Read-only file system"]);
+    assert_fails(
+        &output,
+        77,
+        &["fairlock: ", ": cannot create ", "/root/locks/x/.new-", "Read-only file system"],
+    );
 }
 
 async fn the_default_place_is_one_for_all_environments() {

@@ -111,7 +111,7 @@ impl LossSignal {
     }
 
     /// Returns when nothing has been heard for half of the time that is left to the hold, or when it is lost: see
-    /// [`LockGuard::at_risk`].
+    /// [`LockGuard::at_risk`](crate::LockGuard::at_risk).
     ///
     /// # Cancel safety
     ///

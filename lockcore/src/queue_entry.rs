@@ -7,7 +7,7 @@ use crate::queue::rule::{UNBOUNDED, holders};
 use crate::queue::standing::known_limit;
 use crate::snapshot::EntryDetails;
 
-/// One line of a [queue view](DistributedLock::queue).
+/// One line of a [queue view](crate::DistributedLock::queue).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueEntry {
