@@ -5,17 +5,16 @@
 //! calls, no renewal is sent, and every lock is lost after one session time.
 //!
 //! ```
-//! use std::time::Duration;
-//!
 //! # fn main() -> fairlock::Result<()> {
 //! let locks = fairlock::blocking::connect("memory://")?; // "zookeeper://zk1:2181,zk2:2181/app"
 //! let lock = locks.exclusive("orders/42")?;
 //!
 //! let guard = lock.acquire()?; // waits its turn; also try_acquire(), acquire_timeout(d)
 //! println!("the store refuses tokens older than {}", guard.fencing_token());
-//! guard.release()?; // or drop it
+//! let _ = guard.release()?; // or drop it
 //!
-//! let sum = lock.with(|held| held.fencing_token().get() + 1)?;
+//! let token = lock.with(|held| held.fencing_token())?;
+//! println!("{token} is the token of the work that was done");
 //! # Ok(())
 //! # }
 //! ```

@@ -25,7 +25,7 @@ use super::persist;
 /// let (first, second) = (FencingToken::new(33), FencingToken::new(34));
 /// let pass = gate.enter_blocking(first)?; // write here
 /// drop(pass);
-/// let pass = gate.enter_blocking(second)?;
+/// let _pass = gate.enter_blocking(second)?;
 /// assert!(gate.enter_blocking(first).is_err()); // it was paused, and comes too late
 /// # Ok::<_, fairlock::fencing::Refused>(())
 /// ```
