@@ -48,6 +48,9 @@ impl Renewals {
 }
 
 impl KeepAlive for Renewals {
+    /// A stream that cannot be opened is noticed while there is time.
+    const FIRST_AT_ONCE: bool = true;
+
     /// The next renewal is sent over another connection than the last.
     async fn connect(&mut self) -> Result<()> {
         self.stream = None;

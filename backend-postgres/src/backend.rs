@@ -6,19 +6,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lockcore::queue::QueueLocks;
 use lockcore::{
-    Capabilities, Effect, Error, ErrorKind, Failover, LockService, LockUrl, QueueBackend, QueueSession,
-    Result, ServiceFactory,
+    Capabilities, Failover, LockService, LockUrl, QueueBackend, QueueSession, Result, ServiceFactory,
+    in_one_order, open_repeatedly,
 };
-use tokio::time::{sleep, timeout};
 
 use crate::options::PostgresOptions;
 use crate::session::PostgresSession;
 
 /// The schemes of URLs that mean PostgreSQL.
 pub const SCHEMES: [&str; 2] = ["postgres", "postgresql"];
-
-/// How long to wait before servers are tried again that could not be reached.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Makes the lock service for a [URL](PostgresOptions::from_url).
 #[derive(Debug, Clone, Default)]
@@ -43,17 +39,6 @@ impl Postgres {
     pub fn new(options: PostgresOptions) -> Self {
         Self { options }
     }
-
-    /// Tries until it works or cannot; `failure` is why it did not so far.
-    async fn open(&self, failure: &mut Option<Error>) -> Result<PostgresSession> {
-        loop {
-            match PostgresSession::open(self.options.clone()).await {
-                Err(error) if error.is_retryable() => *failure = Some(error),
-                opened => return opened,
-            }
-            sleep(PAUSE).await;
-        }
-    }
 }
 
 #[async_trait]
@@ -69,20 +54,38 @@ impl QueueBackend for Postgres {
         format!("PostgreSQL at {}", self.options.servers())
     }
 
+    fn identity(&self) -> String {
+        let (servers, database) = (self.options.servers(), self.options.database());
+        format!("postgres {} {database} {}", in_one_order(servers.split(',')), self.options.schema())
+    }
+
     fn connect_timeout(&self) -> Duration {
         self.options.connect_timeout()
     }
 
     async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
-        let (limit, mut failure) = (self.options.connect_timeout(), None);
-        if let Ok(opened) = timeout(limit, self.open(&mut failure)).await {
-            return Ok(Arc::new(opened?));
+        let open = || PostgresSession::open(self.options.clone());
+        Ok(Arc::new(open_repeatedly(&self.place(), self.connect_timeout(), open).await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(url: &str) -> String {
+        let url = url.parse().expect("a URL");
+        Postgres::new(PostgresOptions::from_url(&url).expect("valid options")).identity()
+    }
+
+    #[test]
+    fn a_place_is_the_same_for_all_who_name_its_servers_and_no_other_is() {
+        let here = identity("postgres://me@h1,h2/shop");
+        assert_eq!(identity("postgres://you@h2:5432,h1/shop?connect_timeout=1s"), here);
+        for other in
+            ["postgres://me@h1/shop", "postgres://me@h1,h2/other", "postgres://me@h1,h2/shop?schema=other"]
+        {
+            assert_ne!(identity(other), here, "{other}");
         }
-        let message = format!("{} did not answer within {limit:?}", self.place());
-        let unreachable = Error::new(ErrorKind::Unreachable, message).with_effect(Effect::None);
-        Err(match failure {
-            Some(failure) => unreachable.with_source(failure),
-            None => unreachable,
-        })
     }
 }

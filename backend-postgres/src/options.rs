@@ -153,6 +153,12 @@ impl PostgresOptions {
         self.servers.join(",")
     }
 
+    /// The database; where none is named, the one that is called like the user.
+    pub(crate) fn database(&self) -> &str {
+        let user = self.user.as_ref().map(|(user, _)| user);
+        self.database.as_ref().or(user).map_or("", |database| database)
+    }
+
     pub(crate) fn schema(&self) -> &str {
         &self.schema
     }

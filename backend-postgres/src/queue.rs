@@ -50,24 +50,25 @@ impl Shared {
         let key = order_key(self.options.schema(), &bytes);
         let (weight, limit) = numbers(entry.kind);
         let (id, label, low) = (entry.id.as_str(), entry.label.as_bytes(), self.own_entries.low(lock));
-        self.unless_lost(self.requests.request(async |ready| {
-            let parameters: [&(dyn ToSql + Sync); 12] = [
-                &self.id,
-                &ready.epoch,
-                &ready.link.process,
-                &key,
-                &bytes,
-                &id,
-                &weight,
-                &limit,
-                &label,
-                &low,
-                &rings,
-                &again,
-            ];
-            ready.call(Call::Enqueue, &parameters).await
-        }))
-        .await
+        self.requests
+            .request(async |ready| {
+                let parameters: [&(dyn ToSql + Sync); 12] = [
+                    &self.id,
+                    &ready.epoch,
+                    &ready.link.process,
+                    &key,
+                    &bytes,
+                    &id,
+                    &weight,
+                    &limit,
+                    &label,
+                    &low,
+                    &rings,
+                    &again,
+                ];
+                ready.call(Call::Enqueue, &parameters).await
+            })
+            .await
     }
 
     /// Where the entry stands now.

@@ -9,7 +9,6 @@ use lockcore::{
     Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, FencingToken, LockKey, QueueSession, Recorded,
     Removed, Result, Revision, Snapshot,
 };
-use tokio::time::sleep;
 
 use crate::connection::{Connection, two_links};
 use crate::judge::judge;
@@ -50,17 +49,11 @@ impl PostgresSession {
     }
 }
 
-/// Whatever comes first ends all: nothing renews a lost session.
+/// Whatever comes first ends both: nothing renews a lost session.
 async fn live(shared: Arc<Shared>) {
-    // It was begun just now.
-    let interval = shared.lease.renewal_interval().unwrap_or_default();
-    let renewed = async {
-        sleep(interval).await;
-        keep_alive(&shared.lease, &mut Renewals(shared.clone())).await
-    };
+    let mut renewals = Renewals(shared.clone());
     tokio::select! {
-        _ = shared.lease.lost() => {}
-        _ = renewed => {}
+        _ = keep_alive(&shared.lease, &mut renewals) => {}
         () = judge(&shared) => {}
     }
 }
@@ -77,13 +70,8 @@ impl QueueSession for PostgresSession {
     }
 
     async fn enqueue(&self, lock: &LockKey, entry: &Entry) -> Result<Enqueued> {
-        let appended = self.shared.append(lock, entry).await;
-        let appended = appended.inspect_err(|error| {
-            if error.kind() == ErrorKind::SessionLost {
-                self.shared.lease.end(Loss::Expired);
-            }
-        });
-        appended.map_err(doing("append to the queue of", lock))
+        let appended = self.shared.unless_lost(self.shared.append(lock, entry));
+        appended.await.map_err(doing("append to the queue of", lock))
     }
 
     async fn list(&self, lock: &LockKey) -> Result<Snapshot> {

@@ -7,12 +7,11 @@ use async_trait::async_trait;
 use lockcore::queue::QueueLocks;
 use lockcore::session::{Clock, Lease, keep_alive};
 use lockcore::{
-    Capabilities, Clocks, Effect, EntryId, Error, ErrorKind, Failover, Fencing, LockService, LockUrl,
-    QueueBackend, QueueSession, Result, ServiceFactory,
+    Capabilities, Clocks, EntryId, Failover, Fencing, LockService, LockUrl, QueueBackend, QueueSession,
+    Result, ServiceFactory, open_once,
 };
 use redis::aio::PubSub;
 use redis::{Cmd, cmd};
-use tokio::time::{sleep, timeout};
 
 use crate::connection::Connection;
 use crate::keep_alive::Renewals;
@@ -137,33 +136,17 @@ impl QueueBackend for Redis {
     }
 
     async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
-        let limit = self.options.connect_timeout;
-        match timeout(limit, self.open()).await {
-            Ok(opened) => Ok(Arc::new(opened?)),
-            Err(_) => {
-                let message = format!(
-                    "{} did not answer within {limit:?}: see whether it runs and can be reached",
-                    self.place()
-                );
-                Err(Error::new(ErrorKind::Unreachable, message).with_effect(Effect::None))
-            }
-        }
+        Ok(Arc::new(open_once(&self.place(), self.connect_timeout(), self.open()).await?))
     }
 }
 
 /// Renews the session and receives its messages, until it is lost.
 fn start(shared: Arc<Shared>, subscription: Subscription, pubsub: PubSub) {
     tokio::spawn(async move {
-        // It was begun just now.
-        let interval = shared.lease.renewal_interval().unwrap_or_default();
-        let renewed = async {
-            sleep(interval).await;
-            keep_alive(&shared.lease, &mut Renewals(&shared)).await
-        };
-        // Whatever comes first ends all three: nothing renews a lost session.
+        let mut renewals = Renewals(&shared);
+        // Whatever comes first ends both: nothing renews a lost session.
         tokio::select! {
-            _ = shared.lease.lost() => {}
-            _ = renewed => {}
+            _ = keep_alive(&shared.lease, &mut renewals) => {}
             () = listen(&shared, &subscription, pubsub) => {}
         }
     });

@@ -6,10 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lockcore::queue::QueueLocks;
 use lockcore::{
-    Capabilities, Effect, Error, ErrorKind, LockService, LockUrl, QueueBackend, QueueSession, Result,
-    ServiceFactory,
+    Capabilities, LockService, LockUrl, QueueBackend, QueueSession, Result, ServiceFactory, in_one_order,
+    open_once,
 };
-use tokio::time::timeout;
 
 use crate::options::ZooKeeperOptions;
 use crate::session::ZooKeeperSession;
@@ -53,9 +52,8 @@ impl QueueBackend for ZooKeeper {
     }
 
     fn identity(&self) -> String {
-        let mut servers = self.options.servers().to_vec();
-        servers.sort_unstable();
-        format!("zookeeper {} {}", servers.join(","), self.options.root())
+        let servers = self.options.servers().iter().map(String::as_str);
+        format!("zookeeper {} {}", in_one_order(servers), self.options.root())
     }
 
     fn connect_timeout(&self) -> Duration {
@@ -63,16 +61,8 @@ impl QueueBackend for ZooKeeper {
     }
 
     async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
-        let limit = self.options.connect_timeout();
-        match timeout(limit, ZooKeeperSession::open(&self.options)).await {
-            Ok(opened) => Ok(Arc::new(opened?)),
-            Err(_) => {
-                let message = format!(
-                    "{} did not answer within {limit:?}: see whether it runs and can be reached",
-                    self.place()
-                );
-                Err(Error::new(ErrorKind::Unreachable, message).with_effect(Effect::None))
-            }
-        }
+        Ok(Arc::new(
+            open_once(&self.place(), self.connect_timeout(), ZooKeeperSession::open(&self.options)).await?,
+        ))
     }
 }

@@ -170,6 +170,7 @@ impl KeepAlive for Keeper {
     /// A server tells the leader of a renewal with its next answer to the leader's own ping, some time after it has
     /// acknowledged it, or never if it is cut off then. But by that time it has told of the renewal before.
     const TOLD_LATER: bool = true;
+    const FIRST_AT_ONCE: bool = true;
 
     async fn connect(&mut self) -> Result<()> {
         self.dialed = None;

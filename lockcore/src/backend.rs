@@ -210,6 +210,14 @@ pub fn watches_held(waiter: &EntryId, ids: &[EntryId]) -> bool {
     ids == std::slice::from_ref(waiter)
 }
 
+/// The servers, separated by commas, in an order that does not depend on who wrote them down: for
+/// [`identity`](QueueBackend::identity).
+pub fn in_one_order<'s>(servers: impl IntoIterator<Item = &'s str>) -> String {
+    let mut servers: Vec<&str> = servers.into_iter().collect();
+    servers.sort_unstable();
+    servers.join(",")
+}
+
 /// The answer to an [`enqueue`](QueueSession::enqueue).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enqueued {

@@ -25,6 +25,7 @@ mod lock;
 mod lock_kind;
 mod loss_signal;
 mod name;
+mod opening;
 mod options;
 pub mod queue;
 mod queue_entry;
@@ -36,7 +37,7 @@ pub mod session;
 mod snapshot;
 mod url;
 
-pub use backend::{Enqueued, QueueBackend, QueueSession, Removed, watches_held};
+pub use backend::{Enqueued, QueueBackend, QueueSession, Removed, in_one_order, watches_held};
 pub use capabilities::{Capabilities, Clocks, Failover, Fencing};
 pub use config::Config;
 pub use entry::{Entry, EntryId, EntryKind, Family, FencingToken, LockKey};
@@ -46,6 +47,7 @@ pub use lock::{DistributedLock, DistributedLockExt};
 pub use lock_kind::LockKind;
 pub use loss_signal::{HeldLock, LossSignal};
 pub use name::LockName;
+pub use opening::{open_once, open_repeatedly};
 pub use options::{AcquireOptions, Wait};
 pub use queue_entry::QueueEntry;
 pub use recipes::{

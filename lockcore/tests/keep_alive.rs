@@ -43,7 +43,7 @@ use Asked::{Connect, Renew};
 
 /// A server that answers renewals as it was told to, and hangs up after some of them.
 #[derive(Debug)]
-struct Server<const TOLD_LATER: bool> {
+struct Server<const TOLD_LATER: bool, const FIRST_AT_ONCE: bool = true> {
     start: Instant,
     asked: Arc<Mutex<Vec<Asked>>>,
     answers: VecDeque<Answer>,
@@ -53,7 +53,7 @@ struct Server<const TOLD_LATER: bool> {
     hangs_up: bool,
 }
 
-impl<const TOLD_LATER: bool> Server<TOLD_LATER> {
+impl<const TOLD_LATER: bool, const FIRST_AT_ONCE: bool> Server<TOLD_LATER, FIRST_AT_ONCE> {
     fn new(answers: &[Answer], then: Answer) -> Self {
         let (start, asked, answers) = (Instant::now(), Arc::default(), answers.iter().copied().collect());
         Self { start, asked, answers, then, connecting: Duration::ZERO, hangs_up: false }
@@ -64,8 +64,9 @@ impl<const TOLD_LATER: bool> Server<TOLD_LATER> {
     }
 }
 
-impl<const TOLD_LATER: bool> KeepAlive for Server<TOLD_LATER> {
+impl<const TOLD_LATER: bool, const FIRST_AT_ONCE: bool> KeepAlive for Server<TOLD_LATER, FIRST_AT_ONCE> {
     const TOLD_LATER: bool = TOLD_LATER;
+    const FIRST_AT_ONCE: bool = FIRST_AT_ONCE;
 
     async fn connect(&mut self) -> Result<()> {
         self.log(Connect);
@@ -104,7 +105,10 @@ async fn lease() -> Lease {
 }
 
 /// Keeps a lease alive with this server, and says what it was asked until the time is up.
-async fn asked<const TOLD_LATER: bool>(mut server: Server<TOLD_LATER>, time: Duration) -> Vec<Asked> {
+async fn asked<const TOLD_LATER: bool, const FIRST_AT_ONCE: bool>(
+    mut server: Server<TOLD_LATER, FIRST_AT_ONCE>,
+    time: Duration,
+) -> Vec<Asked> {
     let (lease, asked) = (lease().await, server.asked.clone());
     server.start = Instant::now();
     let _ = tokio::time::timeout(time, keep_alive(&lease, &mut server)).await;
@@ -157,6 +161,14 @@ async fn renewals_are_sent_at_the_interval_however_long_an_answer_takes() {
     let server = Plain::new(&[], After(seconds(0.5)));
     let expected = [Connect(seconds(0.0)), Renew(seconds(0.0)), Renew(INTERVAL), Renew(2 * INTERVAL)];
     assert_eq!(asked(server, seconds(5.0)).await, expected);
+}
+
+/// The session was begun a second ago, which is as good as a renewal.
+#[tokio::test(start_paused = true)]
+async fn the_first_renewal_is_sent_when_it_is_due_unless_it_has_to_come_before_all_else() {
+    let due = INTERVAL - seconds(1.0);
+    let expected = [Connect(due), Renew(due), Renew(due + INTERVAL)];
+    assert_eq!(asked(Server::<false, false>::new(&[], AT_ONCE), seconds(4.0)).await, expected);
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,10 @@ pub trait KeepAlive: Send {
     /// before. Of the request that [connects](Self::connect) they are told at once.
     const TOLD_LATER: bool = false;
 
+    /// Whether nothing else is asked over a connection before a renewal over it was acknowledged. Then the first one is sent at once, and
+    /// not when it is due.
+    const FIRST_AT_ONCE: bool = false;
+
     /// Connects, at the beginning and after each failure. When it returns, no request that was sent over an earlier connection can do
     /// harm any more.
     fn connect(&mut self) -> impl Future<Output = Result<()>> + Send {
@@ -56,8 +60,11 @@ pub async fn keep_alive(lease: &Lease, server: &mut impl KeepAlive) -> Loss {
     }
 }
 
-async fn repeat(lease: &Lease, server: &mut impl KeepAlive) -> Infallible {
+async fn repeat<S: KeepAlive>(lease: &Lease, server: &mut S) -> Infallible {
     let (mut failures, mut told) = (0, lease.last_renewal());
+    if let Some(interval) = lease.renewal_interval().filter(|_| !S::FIRST_AT_ONCE) {
+        sleep(lease.now().until(told + interval)).await;
+    }
     loop {
         match connected(lease, server, told, &mut failures).await {
             Ok(()) => tracing::debug!("connection lost"),
