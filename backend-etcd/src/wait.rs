@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use etcd_client::{GetOptions, SortOrder, SortTarget};
 use lockcore::queue::Standing;
-use lockcore::{EntryId, LockKey, Result, Revision, watches_held};
+use lockcore::{EntryId, LockKey, Result, Revision, UNWATCHED, watches_held};
 use tokio::time::sleep;
 
 use crate::own_entries::OwnEntry;
@@ -17,9 +17,6 @@ const QUIET: Duration = Duration::from_millis(30);
 
 /// How much longer for each entry that stands ahead.
 const QUIET_EACH: Duration = Duration::from_millis(10);
-
-/// How long an observer waits for an entry in an empty queue.
-const UNWATCHED: Duration = Duration::from_secs(1);
 
 impl Requests {
     /// Returns when there may be news of the waiter; that it holds, if that was said.

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lockcore::queue::rule::{UNBOUNDED, holders};
-use lockcore::{EntryDetails, EntryId, LockKey, QueuedEntry, Result};
+use lockcore::{EntryDetails, EntryId, LockKey, QueuedEntry, Result, UNWATCHED};
 use zookeeper_client::Error as ClientError;
 
 use crate::connection::Connection;
@@ -63,7 +63,6 @@ impl ZooKeeperSession {
 
     /// Returns when the first entry may be another than this one; where there is none, after a while.
     pub(crate) async fn head_change(&self, lock: &LockKey, head: Option<&EntryId>) -> Result<()> {
-        const UNWATCHED: Duration = Duration::from_secs(1);
         match self.details(lock).await?.first() {
             None if head.is_none() => tokio::time::sleep(UNWATCHED).await,
             Some((node, entry)) if head == Some(&entry.id) => {

@@ -10,9 +10,8 @@ use async_trait::async_trait;
 use crate::capabilities::Capabilities;
 use crate::entry::{Entry, EntryId, FencingToken, LockKey};
 use crate::error::Result;
-use crate::lock::no_records;
 use crate::queue::standing::{Standing, standing};
-use crate::record::Recorded;
+use crate::record::{Recorded, no_records};
 use crate::session::Lease;
 use crate::snapshot::{EntryDetails, Revision, Snapshot};
 
@@ -158,7 +157,7 @@ pub trait QueueSession: Debug + Send + Sync + 'static {
     /// there may be an entry), for those who stand in no queue themselves. It may return without reason, but not at once each time. A
     /// driver whose server cannot wake anybody for it returns after a second.
     async fn head_changed(&self, _lock: &LockKey, _head: Option<&EntryId>) -> Result<()> {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(UNWATCHED).await;
         Ok(())
     }
 
@@ -209,6 +208,9 @@ pub trait QueueSession: Debug + Send + Sync + 'static {
 pub fn watches_held(waiter: &EntryId, ids: &[EntryId]) -> bool {
     ids == std::slice::from_ref(waiter)
 }
+
+/// How long somebody waits who wants to know of [another head](QueueSession::head_changed) of a queue, and whom nobody wakes.
+pub const UNWATCHED: Duration = Duration::from_secs(1);
 
 /// The servers, separated by commas, in an order that does not depend on who wrote them down: for
 /// [`identity`](QueueBackend::identity).

@@ -339,13 +339,8 @@ impl LockGuard {
     ///
     /// Dropping it drops the future; the guard is not touched.
     pub async fn protect<F: Future>(&self, future: F) -> Result<F::Output> {
-        let (loss, output) = tokio::select! {
-            biased;
-            loss = self.lost() => return Err(self.doing("work under", Error::lost(loss))),
-            // Its last step may have taken until after the loss.
-            output = future => (self.hold.loss_signal().loss(), output),
-        };
-        loss.map_or(Ok(output), |loss| Err(self.doing("work under", Error::lost(loss))))
+        let protected = protected(future, self.lost(), || self.hold.loss_signal().loss()).await;
+        protected.map_err(|loss| self.doing("work under", Error::lost(loss)))
     }
 
     fn doing(&self, what: &str, error: Error) -> Error {
@@ -393,6 +388,20 @@ impl LockGuard {
             Released::Lost(loss) => Err(told("work under", &name, &place, Error::lost(loss))),
         }
     }
+}
+
+/// The output of a future, which is dropped when what it stands on is lost; the loss also if it came while the last step was done.
+pub(crate) async fn protected<F: Future>(
+    future: F,
+    lost: impl Future<Output = Loss>,
+    loss: impl FnOnce() -> Option<Loss>,
+) -> Result<F::Output, Loss> {
+    let output = tokio::select! {
+        biased;
+        loss = lost => return Err(loss),
+        output = future => output,
+    };
+    loss().map_or(Ok(output), Err)
 }
 
 fn told(what: &str, name: &LockName, place: &str, error: Error) -> Error {

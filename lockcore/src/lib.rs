@@ -37,7 +37,7 @@ pub mod session;
 mod snapshot;
 mod url;
 
-pub use backend::{Enqueued, QueueBackend, QueueSession, Removed, in_one_order, watches_held};
+pub use backend::{Enqueued, QueueBackend, QueueSession, Removed, UNWATCHED, in_one_order, watches_held};
 pub use capabilities::{Capabilities, Clocks, Failover, Fencing};
 pub use config::Config;
 pub use entry::{Entry, EntryId, EntryKind, Family, FencingToken, LockKey};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::backend::UNWATCHED;
 use crate::error::Result;
 use crate::guard::LockGuard;
 use crate::lock_kind::LockKind;
@@ -13,7 +14,7 @@ use crate::loss_signal::HeldLock;
 use crate::name::LockName;
 use crate::options::{AcquireOptions, Wait};
 use crate::queue_entry::QueueEntry;
-use crate::record::Recorded;
+use crate::record::{Recorded, no_records};
 use crate::{EntryId, Error, FencingToken};
 
 /// A lock: exclusive, shared or semaphore, on any backend. Making one costs no I/O.
@@ -128,7 +129,7 @@ pub trait DistributedLock: Debug + Send + Sync + 'static {
     ///
     /// Safe to drop: it changes nothing.
     async fn head_changed(&self, _head: Option<&EntryId>) -> Result<()> {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(UNWATCHED).await;
         Ok(())
     }
 
@@ -195,11 +196,6 @@ pub trait DistributedLock: Debug + Send + Sync + 'static {
     ///
     /// Safe to drop: it changes nothing.
     async fn acquirable(&self) -> Result<bool>;
-}
-
-/// The error of those who keep no records.
-pub(crate) fn no_records() -> Error {
-    Error::new(crate::ErrorKind::Backend, "this backend keeps no records").with_effect(crate::Effect::None)
 }
 
 /// Conveniences over every [`DistributedLock`]. Not for implementing.

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use crate::entry::FencingToken;
+use crate::error::{Effect, Error, ErrorKind};
 
 /// A text about a lock, such as when its job ran last. There is one for each lock, and it belongs to whoever had the largest token of
 /// those who wrote it.
@@ -48,4 +49,9 @@ pub struct Recorded {
     pub record: Option<Record>,
     /// What time it is there: by the server's clock where that tells the time of day, else by ours.
     pub now: SystemTime,
+}
+
+/// The error of those who keep no records.
+pub(crate) fn no_records() -> Error {
+    Error::new(ErrorKind::Backend, "this backend keeps no records").with_effect(Effect::None)
 }

@@ -6,6 +6,7 @@ mod mortal;
 mod pgbouncer;
 mod postgres;
 mod postgres_pair;
+mod postgres_user;
 mod process;
 mod redis;
 mod zookeeper;

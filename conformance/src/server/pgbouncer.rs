@@ -5,7 +5,8 @@ use std::io;
 use std::ops::Deref;
 
 use super::control::{Server, check_installed, on_free_ports};
-use super::postgres::{Postgres, USER, as_server, give_away, new_directory, text};
+use super::postgres::Postgres;
+use super::postgres_user::{USER, as_server, give_away, new_directory, text};
 
 /// PgBouncer in front of a server.
 #[derive(Debug)]

@@ -7,8 +7,9 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use lockcore::{AcquireOptions, FencingToken, HeldLock, Leader, LockName, Released, Result, Wait};
 
-use super::guard::{LossSignal, PATIENCE};
-use super::runtime::{wait, wait_for};
+use super::guard::LossSignal;
+use super::owned::Owned;
+use super::runtime::wait;
 
 /// An election: see [`Election`](crate::Election).
 #[derive(Debug, Clone)]
@@ -84,42 +85,37 @@ impl Iterator for Leaders {
 #[derive(Debug)]
 #[clippy::has_significant_drop]
 pub struct Leadership {
-    /// Until it is dropped.
-    leadership: Option<lockcore::Leadership>,
+    leadership: Owned<lockcore::Leadership>,
 }
 
 impl Leadership {
     fn new(leadership: lockcore::Leadership) -> Self {
-        Self { leadership: Some(leadership) }
-    }
-
-    fn leadership(&self) -> &lockcore::Leadership {
-        self.leadership.as_ref().expect("it is taken by what consumes or drops us")
+        Self { leadership: Owned::new(leadership) }
     }
 
     /// A number that grows from leader to leader: its fencing token.
     pub fn term(&self) -> FencingToken {
-        self.leadership().term()
+        self.leadership.term()
     }
 
     /// Whether we still lead, computed at the call.
     pub fn is_valid(&self) -> bool {
-        self.leadership().is_valid()
+        self.leadership.is_valid()
     }
 
     /// Until when we are sure to lead if nothing more is heard; `None` if there is no such limit.
     pub fn deadline(&self) -> Option<Instant> {
-        self.leadership().deadline().map(Into::into)
+        self.leadership.deadline().map(Into::into)
     }
 
     /// Tells whether the leadership is lost; for other threads.
     pub fn loss_signal(&self) -> LossSignal {
-        LossSignal::new(self.leadership().guard().loss_signal())
+        LossSignal::new(self.leadership.guard().loss_signal())
     }
 
     /// The term and the loss signal, without the power to resign.
     pub fn held(&self) -> HeldLock {
-        self.leadership().held()
+        self.leadership.held()
     }
 
     /// Gives the leadership up, and says whether it was held without a gap until then.
@@ -127,16 +123,7 @@ impl Leadership {
     /// # Errors
     ///
     /// Those of [`LockGuard::release`](super::LockGuard::release).
-    pub fn resign(mut self) -> Result<Released> {
-        let leadership = self.leadership.take().expect("nobody has taken it before");
-        wait(leadership.resign())?
-    }
-}
-
-impl Drop for Leadership {
-    fn drop(&mut self) {
-        if let Some(leadership) = self.leadership.take() {
-            let _ = wait_for(PATIENCE, leadership.resign());
-        }
+    pub fn resign(self) -> Result<Released> {
+        self.leadership.give_back()
     }
 }

@@ -4,10 +4,8 @@ use std::time::{Duration, Instant};
 
 use lockcore::{FencingToken, HeldLock, LockName, Loss, Released, Result};
 
+use super::owned::Owned;
 use super::runtime::{wait, wait_for};
-
-/// How long a guard that is dropped waits for the server's answer.
-pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A held lock. Dropping it gives the lock back: it waits half a second for that at most, then, and inside an async context, it goes on in the
 /// background. [`release`](Self::release) waits as long as it takes and says whether the lock was held all the time.
@@ -15,48 +13,43 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 #[clippy::has_significant_drop]
 pub struct LockGuard {
-    /// Until it is dropped.
-    guard: Option<lockcore::LockGuard>,
+    guard: Owned<lockcore::LockGuard>,
 }
 
 impl LockGuard {
     pub(super) fn new(guard: lockcore::LockGuard) -> Self {
-        Self { guard: Some(guard) }
-    }
-
-    fn guard(&self) -> &lockcore::LockGuard {
-        self.guard.as_ref().expect("it is taken by what consumes or drops us")
+        Self { guard: Owned::new(guard) }
     }
 
     /// The lock's name.
     pub fn name(&self) -> &LockName {
-        self.guard().name()
+        self.guard.name()
     }
 
     /// A number that grows from guard to guard, for what the lock protects to check.
     pub fn fencing_token(&self) -> FencingToken {
-        self.guard().fencing_token()
+        self.guard.fencing_token()
     }
 
     /// Whether the lock is still held, computed at the call: right even immediately after a pause of the process.
     pub fn is_valid(&self) -> bool {
-        self.guard().is_valid()
+        self.guard.is_valid()
     }
 
     /// Until when the lock is sure to be held if nothing more is heard from the server; `None` if there is no such limit. It moves on
     /// while the session is renewed.
     pub fn deadline(&self) -> Option<Instant> {
-        self.guard().deadline().map(Into::into)
+        self.guard.deadline().map(Into::into)
     }
 
     /// Tells whether the lock is lost; for other threads.
     pub fn loss_signal(&self) -> LossSignal {
-        LossSignal::new(self.guard().loss_signal())
+        LossSignal::new(self.guard.loss_signal())
     }
 
     /// The token and the loss signal, without the power to release.
     pub fn held(&self) -> HeldLock {
-        self.guard().held()
+        self.guard.held()
     }
 
     /// Asks the server whether the lock is still held.
@@ -65,7 +58,7 @@ impl LockGuard {
     ///
     /// Those of [`LockGuard::verify`](crate::LockGuard::verify); [`InvalidInput`](crate::ErrorKind::InvalidInput) inside an async context.
     pub fn verify(&self) -> Result<()> {
-        wait(self.guard().verify())?
+        wait(self.guard.verify())?
     }
 
     /// Gives the lock back, and says whether it was held without a gap until then.
@@ -74,18 +67,8 @@ impl LockGuard {
     ///
     /// Those of [`LockGuard::release`](crate::LockGuard::release); [`InvalidInput`](crate::ErrorKind::InvalidInput) inside an async context, where it
     /// is given back in the background.
-    pub fn release(mut self) -> Result<Released> {
-        let guard = self.guard.take().expect("nobody has taken it before");
-        wait(guard.release())?
-    }
-}
-
-impl Drop for LockGuard {
-    fn drop(&mut self) {
-        if let Some(guard) = self.guard.take() {
-            // What is not done by then, or cannot be waited for, goes on in the background.
-            let _ = wait_for(PATIENCE, guard.release());
-        }
+    pub fn release(self) -> Result<Released> {
+        self.guard.give_back()
     }
 }
 

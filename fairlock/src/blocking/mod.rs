@@ -30,6 +30,7 @@ mod election;
 mod guard;
 mod lock;
 mod once;
+mod owned;
 mod runtime;
 mod service;
 mod set;

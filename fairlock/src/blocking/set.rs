@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use lockcore::{AcquireOptions, FencingToken, LockPart, Released, Result, Wait};
 
-use super::guard::PATIENCE;
-use super::runtime::{wait, wait_for};
+use super::owned::Owned;
+use super::runtime::wait;
 
 /// Several locks that are held together or not at all: see [`LockSet`](crate::LockSet).
 #[derive(Debug)]
@@ -67,32 +67,27 @@ impl LockSet {
 #[derive(Debug)]
 #[clippy::has_significant_drop]
 pub struct SetGuard {
-    /// Until it is dropped.
-    guard: Option<lockcore::SetGuard>,
+    guard: Owned<lockcore::SetGuard>,
 }
 
 impl SetGuard {
     fn new(guard: lockcore::SetGuard) -> Self {
-        Self { guard: Some(guard) }
-    }
-
-    fn guard(&self) -> &lockcore::SetGuard {
-        self.guard.as_ref().expect("it is taken by what consumes or drops us")
+        Self { guard: Owned::new(guard) }
     }
 
     /// The token of each lock, in the order in which they were given.
     pub fn fencing_tokens(&self) -> Vec<FencingToken> {
-        self.guard().fencing_tokens()
+        self.guard.fencing_tokens()
     }
 
     /// Whether all are still held, computed at the call.
     pub fn is_valid(&self) -> bool {
-        self.guard().is_valid()
+        self.guard.is_valid()
     }
 
     /// Until when all are sure to be held if nothing more is heard; `None` if there is no such limit.
     pub fn deadline(&self) -> Option<Instant> {
-        self.guard().deadline().map(Into::into)
+        self.guard.deadline().map(Into::into)
     }
 
     /// Asks the servers whether all are still held.
@@ -101,7 +96,7 @@ impl SetGuard {
     ///
     /// Those of [`SetGuard::verify`](crate::SetGuard::verify); [`InvalidInput`](crate::ErrorKind::InvalidInput) inside an async context.
     pub fn verify(&self) -> Result<()> {
-        wait(self.guard().verify())?
+        wait(self.guard.verify())?
     }
 
     /// Gives all back, and says whether all were held without a gap until then.
@@ -110,16 +105,7 @@ impl SetGuard {
     ///
     /// Those of [`SetGuard::release`](crate::SetGuard::release); [`InvalidInput`](crate::ErrorKind::InvalidInput) inside an async context, where they
     /// are given back in the background.
-    pub fn release(mut self) -> Result<Released> {
-        let guard = self.guard.take().expect("nobody has taken it before");
-        wait(guard.release())?
-    }
-}
-
-impl Drop for SetGuard {
-    fn drop(&mut self) {
-        if let Some(guard) = self.guard.take() {
-            let _ = wait_for(PATIENCE, guard.release());
-        }
+    pub fn release(self) -> Result<Released> {
+        self.guard.give_back()
     }
 }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -16,9 +15,11 @@ use crate::name::LockName;
 use crate::options::AcquireOptions;
 use crate::queue::acquire::{Patience, Request, acquire};
 use crate::queue::hold::QueueHold;
+use crate::queue::open::OpenSession;
 use crate::queue::rule::UNBOUNDED;
 use crate::queue::sessions::{Sessions, doing};
 use crate::queue::standing::{Standing, standing};
+use crate::queue::watch::trusted;
 use crate::queue_entry::QueueEntry;
 use crate::record::{Record, Recorded};
 use crate::snapshot::{QueuedEntry, Revision};
@@ -38,6 +39,15 @@ impl QueueLock {
             return Err(invalid_input(message));
         }
         Ok(Self { sessions, key, kind })
+    }
+
+    /// What the current session answers about the lock.
+    async fn ask<T, F: Future<Output = Result<T>>>(
+        &self,
+        what: &str,
+        request: impl FnOnce(Arc<OpenSession>) -> F,
+    ) -> Result<T> {
+        self.sessions.ask(what, Some(&self.key), request).await
     }
 
     fn request(&self, options: &AcquireOptions) -> Result<Request<'_>> {
@@ -114,26 +124,22 @@ impl DistributedLock for QueueLock {
     }
 
     async fn queue(&self) -> Result<Vec<QueueEntry>> {
-        let entries = async {
-            let open = self.sessions.current().await?;
-            open.unless_lost(open.session().describe(&self.key)).await
-        };
-        let place = self.sessions.place();
-        let entries = entries.await.map_err(doing("read the queue of", Some(&self.key), place))?;
+        let entries = self
+            .ask("read the queue of", |open| async move { open.session().describe(&self.key).await })
+            .await?;
         Ok(QueueEntry::view(entries, self.kind))
     }
 
     async fn head_changed(&self, head: Option<&EntryId>) -> Result<()> {
         // No watch is trusted for long.
-        const TRUSTED: Duration = Duration::from_secs(30);
-        let open = self.sessions.current().await?;
-        let changed = open.unless_lost(open.session().head_changed(&self.key, head));
-        tokio::time::timeout(TRUSTED, changed).await.unwrap_or(Ok(()))
+        let changed = self.ask("watch the queue of", |open| async move {
+            open.session().head_changed(&self.key, head).await
+        });
+        tokio::time::timeout(trusted(), changed).await.unwrap_or(Ok(()))
     }
 
     async fn record(&self) -> Result<Recorded> {
-        let open = self.sessions.current().await?;
-        open.unless_lost(open.session().record(&self.key)).await
+        self.ask("read the record of", |open| async move { open.session().record(&self.key).await }).await
     }
 
     async fn set_record(&self, token: FencingToken, text: &str) -> Result<bool> {
@@ -141,8 +147,10 @@ impl DistributedLock for QueueLock {
             let message = format!("a record has at most {} bytes, this one has {}", Record::MAX, text.len());
             return Err(invalid_input(message));
         }
-        let open = self.sessions.current().await?;
-        open.unless_lost(open.session().set_record(&self.key, token, text)).await
+        let set = self.ask("set the record of", |open| async move {
+            open.session().set_record(&self.key, token, text).await
+        });
+        set.await
     }
 
     fn place(&self) -> String {
@@ -150,11 +158,7 @@ impl DistributedLock for QueueLock {
     }
 
     async fn acquirable(&self) -> Result<bool> {
-        let queue = async {
-            let open = self.sessions.current().await?;
-            open.unless_lost(open.session().list(&self.key)).await
-        };
-        let queue = queue.await.map_err(doing("look at", Some(&self.key), self.sessions.place()))?;
+        let queue = self.ask("look at", |open| async move { open.session().list(&self.key).await }).await?;
         let mut entries = queue.entries;
         let id = EntryId::random();
         entries.push(QueuedEntry { id: id.clone(), kind: entry_kind(self.kind, 1) });

@@ -64,19 +64,11 @@ impl LockService for QueueLocks {
     }
 
     async fn names(&self) -> Result<Vec<LockKey>> {
-        let answer = async {
-            let open = self.sessions.current().await?;
-            open.unless_lost(open.session().names()).await
-        };
-        answer.await.map_err(doing("list all locks", None, self.sessions.place()))
+        self.sessions.ask("list all locks", None, |open| async move { open.session().names().await }).await
     }
 
     async fn cleanup(&self) -> Result<u64> {
-        let answer = async {
-            let open = self.sessions.current().await?;
-            open.unless_lost(open.session().cleanup()).await
-        };
-        answer.await.map_err(doing("clean up", None, self.sessions.place()))
+        self.sessions.ask("clean up", None, |open| async move { open.session().cleanup().await }).await
     }
 
     fn capabilities(&self) -> Capabilities {

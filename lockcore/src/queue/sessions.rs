@@ -101,6 +101,20 @@ impl Sessions {
         Box::pin(self.opened_by(opening)).await
     }
 
+    /// What the current session answers, unless it is lost; an error tells what was asked for, of which lock.
+    pub(super) async fn ask<T, F: Future<Output = Result<T>>>(
+        self: &Arc<Self>,
+        what: &str,
+        lock: Option<&LockKey>,
+        request: impl FnOnce(Arc<OpenSession>) -> F,
+    ) -> Result<T> {
+        let answer = async {
+            let open = self.current().await?;
+            open.unless_lost(request(open.clone())).await
+        };
+        answer.await.map_err(doing(what, lock, &self.place))
+    }
+
     /// What comes of an opening.
     async fn opened_by(&self, opening: Opening) -> Result<Arc<OpenSession>> {
         let mut closed = self.closed.subscribe();

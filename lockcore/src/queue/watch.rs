@@ -23,11 +23,9 @@ pub(super) async fn watch(
     mut ids: Vec<EntryId>,
     mut seen: Revision,
 ) -> Result<Option<Standing>> {
-    const TRUSTED: Duration = Duration::from_secs(30);
     loop {
-        let trusted = TRUSTED.mul_f64(chance::draw(|rng| rng.random_range(0.8..1.0)));
         let watched = session.watch(lock, waiter, &ids, seen);
-        if let Ok(returned) = tokio::time::timeout(trusted, watched).await {
+        if let Ok(returned) = tokio::time::timeout(trusted(), watched).await {
             return returned;
         }
         if !ids.contains(waiter) {
@@ -35,4 +33,10 @@ pub(super) async fn watch(
         }
         seen = Revision::default();
     }
+}
+
+/// How long a watch is trusted; not all for the same time.
+pub(super) fn trusted() -> Duration {
+    const TRUSTED: Duration = Duration::from_secs(30);
+    TRUSTED.mul_f64(chance::draw(|rng| rng.random_range(0.8..1.0)))
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::entry::{Family, FencingToken};
 use crate::error::{Error, Result, invalid_input};
-use crate::guard::{LockGuard, Released};
+use crate::guard::{LockGuard, Released, protected};
 use crate::lock::DistributedLock;
 use crate::lock_kind::LockKind;
 use crate::name::LockName;
@@ -325,12 +325,7 @@ impl SetGuard {
     ///
     /// Dropping it drops the future; the guard is not touched.
     pub async fn protect<F: Future>(&self, future: F) -> Result<F::Output> {
-        let (loss, output) = tokio::select! {
-            biased;
-            loss = self.lost() => return Err(Error::lost(loss)),
-            output = future => (self.held.loss(), output),
-        };
-        loss.map_or(Ok(output), |loss| Err(Error::lost(loss)))
+        protected(future, self.lost(), || self.held.loss()).await.map_err(Error::lost)
     }
 
     /// Gives all back, in the reverse of the order in which they were taken, and says whether all were held without a gap until their
