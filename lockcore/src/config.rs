@@ -38,11 +38,11 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if it is not set or not text.
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if it is not set, empty or not text.
     pub fn from_env() -> Result<Self> {
         match std::env::var(Self::ENV) {
-            Ok(url) => Ok(Self::new(url)),
-            Err(VarError::NotPresent) => {
+            Ok(url) if !url.is_empty() => Ok(Self::new(url)),
+            Ok(_) | Err(VarError::NotPresent) => {
                 Err(invalid_config(format!("the environment variable {} is not set", Self::ENV)))
             }
             // The error would show the value.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::backend::Removed;
-use crate::entry::FencingToken;
+use crate::entry::{EntryId, FencingToken};
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::guard::{Hold, Released};
 use crate::loss_signal::LossSignal;
@@ -65,6 +65,10 @@ impl Drop for QueueHold {
 impl Hold for QueueHold {
     fn name(&self) -> &LockName {
         &self.ticket.lock.name
+    }
+
+    fn id(&self) -> &EntryId {
+        &self.ticket.id
     }
 
     fn fencing_token(&self) -> FencingToken {
