@@ -9,7 +9,9 @@ mod conformance;
 mod demo;
 mod descendants;
 mod elect;
+mod environment;
 mod exit;
+mod free;
 mod generate;
 mod guardian;
 mod held;
@@ -19,14 +21,17 @@ mod list;
 mod output;
 mod progress;
 mod queue;
+mod release;
 mod run;
 #[cfg(feature = "postgres")]
 mod schema;
 mod service;
 mod signals;
 mod supervise;
+mod taking;
 mod terminal;
 mod turn_checker;
+mod witness;
 
 use std::io;
 use std::process::ExitCode;
@@ -38,7 +43,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::arguments::{Arguments, Command};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 fn main() -> ExitCode {
     // A trial of the suite starts this program again, as another process that holds a lock.
@@ -54,6 +59,9 @@ fn main() -> ExitCode {
     if let Some(ended) = guardian::serve() {
         return ended.unwrap_or_else(|failure| failure.report());
     }
+    if let Some(exit) = witness::serve() {
+        return exit;
+    }
     let ended = match Arguments::try_parse() {
         Ok(arguments) => execute(&arguments),
         Err(error) => exit::usage(&error),
@@ -61,16 +69,20 @@ fn main() -> ExitCode {
     ended.unwrap_or_else(|failure| failure.report())
 }
 
-fn execute(Arguments { url, command }: &Arguments) -> Result<ExitCode, Failure> {
+fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let url = arguments.url()?;
     let url = url.as_deref();
-    match command {
+    match &arguments.command {
         Command::Demo(options) => {
             allow_many_files()?;
             on_runtime(demo::demo(url, options))
         }
-        Command::Run(options) => on_runtime(run::run(url, options)),
-        Command::Elect(options) => on_runtime(elect::elect(url, options)),
+        Command::Run(options) => on_runtime(run::run(url, options)).map(Exit::end),
+        Command::Elect(options) => on_runtime(elect::elect(url, options)).map(Exit::end),
         Command::Queue(options) => on_runtime(queue::queue(url, options)),
+        Command::Wait(options) => on_runtime(free::wait(url, options)),
+        Command::Check(options) => on_runtime(free::check(url, options)),
+        Command::Release(options) => on_runtime(release::release(url, options)),
         Command::List(options) => on_runtime(list::list(url, options)),
         Command::Cleanup => on_runtime(cleanup::cleanup(url)),
         Command::Conformance(options) => {
@@ -99,14 +111,14 @@ fn allow_many_files() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
 }
 
-fn on_runtime(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+fn on_runtime<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     on_runtime_with(LevelFilter::WARN, command)
 }
 
-fn on_runtime_with(
+fn on_runtime_with<T>(
     logged: LevelFilter,
-    command: impl Future<Output = Result<ExitCode, Failure>>,
-) -> Result<ExitCode, Failure> {
+    command: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     log_to_stderr(logged);
     let runtime = Runtime::new()?;
     let ended = runtime.block_on(command);

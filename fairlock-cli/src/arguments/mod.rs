@@ -1,29 +1,58 @@
 //! The command line.
 
-use std::ffi::OsString;
+mod duration;
+mod elect;
+mod look;
+mod named;
+mod run;
+mod wanted;
+
+use std::env::VarError;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use fairlock::{AcquireOptions, Config, Wait};
+use fairlock::Config;
 
+pub(crate) use self::duration::duration;
+pub(crate) use self::elect::ElectOptions;
+pub(crate) use self::look::{CheckOptions, FreeOptions, ReleaseOptions};
+pub(crate) use self::named::Named;
+pub(crate) use self::run::RunOptions;
+pub(crate) use self::wanted::Wanted;
 use crate::bench::BenchOptions;
-use crate::exit::NOT_IN_TIME;
+use crate::exit::{CONFIG, Failure};
 use crate::help::{
-    BENCH, COMPLETIONS, CONFORMANCE, DEMO, ELECT, EXIT_CODES, GRACE, LIST, MAN, ONCE_PER, QUEUE, RUN, URL,
+    BENCH, CHECK, CHECK_USAGE, COMPLETIONS, CONFORMANCE, DEMO, ELECT, ELECT_USAGE, EXIT_CODES, LIST, MAN,
+    QUEUE, QUEUE_USAGE, RELEASE, RELEASE_USAGE, RUN, RUN_USAGE, URL, WAIT, WAIT_USAGE,
 };
 
 /// Fair locks: run a program under one, and see who holds and who waits
 #[derive(Debug, Parser)]
 #[command(name = "fairlock", version, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
-    /// Where the locks live, such as zookeeper://zk1:2181/app [default: a private directory of this machine]
+    /// Where the locks live, such as zookeeper://zk1:2181/app [env: FAIRLOCK_URL] [default: a private directory of this machine]
     #[arg(long_help = URL)]
-    #[arg(long, env = Config::ENV, hide_env_values = true, global = true, display_order = 100)]
-    pub(crate) url: Option<String>,
+    #[arg(long, global = true, display_order = 100)]
+    url: Option<String>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// Where the locks live, if anybody says so. An environment variable that is empty says nothing.
+    pub(crate) fn url(&self) -> Result<Option<String>, Failure> {
+        match (&self.url, std::env::var(Config::ENV)) {
+            (Some(url), _) => Ok(Some(url.clone())),
+            (None, Ok(url)) => Ok(Some(url).filter(|url| !url.is_empty())),
+            (None, Err(VarError::NotPresent)) => Ok(None),
+            // The error would show the value.
+            (None, Err(VarError::NotUnicode(_))) => {
+                Err(Failure::new(CONFIG, format!("the environment variable {} is not UTF-8", Config::ENV)))
+            }
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -39,7 +68,7 @@ pub(crate) enum Command {
     ///
     /// The candidates of an election are the queue of the lock of its name. Without CMD, prints the value of the leader. With
     /// CMD, waits until it is our turn to lead, and runs CMD as `fairlock run` does; others see the value.
-    #[command(after_help = ELECT)]
+    #[command(after_help = ELECT, override_usage = ELECT_USAGE)]
     Elect(ElectOptions),
 
     /// Run a program while holding a lock
@@ -48,12 +77,29 @@ pub(crate) enum Command {
     /// exit code (128 + n if signal n killed it). What CMD leaves running when it ends by itself goes on without the
     /// lock. At every other end, everything that CMD started ends before somebody else can hold the lock: when a signal
     /// asks it to end, when the lock is about to be lost, and when fairlock is killed.
-    #[command(after_help = RUN)]
+    #[command(after_help = RUN, override_usage = RUN_USAGE)]
     Run(RunOptions),
 
     /// Show who holds and who waits for a lock, in order
-    #[command(after_help = QUEUE)]
+    #[command(after_help = QUEUE, override_usage = QUEUE_USAGE)]
     Queue(QueueOptions),
+
+    /// Wait until a lock is free, and take nothing
+    ///
+    /// It is free when somebody who comes would have it at once: when nobody holds it, and nobody waits.
+    #[command(after_help = WAIT, override_usage = WAIT_USAGE)]
+    Wait(FreeOptions),
+
+    /// Say whether a lock is free: exit with 0 if it is, with 1 if not; who holds it is printed
+    #[command(after_help = CHECK, override_usage = CHECK_USAGE)]
+    Check(CheckOptions),
+
+    /// Take a lock away from somebody, by force
+    ///
+    /// Removes an entry from the queue of a lock. Its owner is told by its loss: `fairlock run` then ends its program. That may take some seconds, in
+    /// which the next may hold already: end the owner itself where you can.
+    #[command(after_help = RELEASE, override_usage = RELEASE_USAGE)]
+    Release(ReleaseOptions),
 
     /// Show the locks that somebody holds, waits for, or left traces of
     #[command(after_help = LIST)]
@@ -100,7 +146,7 @@ pub(crate) struct DemoOptions {
     pub(crate) tasks: u32,
 
     /// How long each keeps the lock
-    #[arg(long, value_name = "DURATION", default_value = "10ms", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10ms", value_parser = duration)]
     pub(crate) hold: Duration,
 
     /// The name of the lock
@@ -109,175 +155,9 @@ pub(crate) struct DemoOptions {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct RunOptions {
-    /// Share the lock with others who share it
-    #[arg(long)]
-    pub(crate) shared: bool,
-
-    /// Take a permit of a semaphore that has N; everybody must give the same N
-    #[arg(long, value_name = "N", conflicts_with = "shared")]
-    pub(crate) semaphore: Option<u32>,
-
-    /// Take K permits of the semaphore, all at once
-    #[arg(long, value_name = "K", default_value_t = 1, requires = "semaphore")]
-    permits: u32,
-
-    /// Only run CMD if the lock is free now
-    #[arg(long = "try", conflicts_with = "wait")]
-    only_try: bool,
-
-    /// Wait at most this long for the lock, such as 5s or 1m
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    wait: Option<Duration>,
-
-    /// What the queue shows about us [default: HOST:PID]
-    #[arg(long)]
-    label: Option<String>,
-
-    /// Hold the exclusive lock of this name as well; all or none, in one order for everybody. May be repeated
-    #[arg(long, value_name = "NAME", conflicts_with = "once_per")]
-    pub(crate) and: Vec<String>,
-
-    /// Hold the lock for this long at least, even if CMD ends sooner, such as 30s
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    pub(crate) at_least: Option<Duration>,
-
-    /// Run CMD at most once in this period, such as 1h, whoever tries; else exit with 0
-    #[arg(long_help = ONCE_PER)]
-    #[arg(long, value_name = "PERIOD", value_parser = humantime::parse_duration)]
-    #[arg(conflicts_with_all = ["shared", "semaphore", "only_try", "wait"])]
-    pub(crate) once_per: Option<Duration>,
-
-    /// With --once-per: a run whose machine died, or that lost the lock, does not count
-    #[arg(long, requires = "once_per")]
-    pub(crate) again_if_unfinished: bool,
-
-    /// With --once-per: a run that failed does not count
-    #[arg(long, requires = "once_per")]
-    pub(crate) again_if_failed: bool,
-
-    /// What others read of a leader.
-    #[arg(skip)]
-    value: Option<String>,
-
-    /// Exit with this code if the lock is not had in time
-    #[arg(long, short = 'E', value_name = "CODE", default_value_t = NOT_IN_TIME)]
-    pub(crate) conflict_exit_code: u8,
-
-    /// Say what it waits for: how many are ahead, who holds, and since when
-    #[arg(long, short)]
-    pub(crate) verbose: bool,
-
-    /// From SIGTERM to SIGKILL, where CMD has to end [default: 10s, or what the session allows]
-    #[arg(long_help = GRACE)]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    pub(crate) grace: Option<Duration>,
-
-    /// The name of the lock
-    pub(crate) name: String,
-
-    /// Run this line in a shell: $SHELL, or else /bin/sh
-    #[arg(short = 'c', value_name = "LINE", conflicts_with = "command")]
-    line: Option<OsString>,
-
-    /// The program to run, with its arguments
-    #[arg(last = true, required_unless_present = "line", value_name = "CMD")]
-    command: Vec<OsString>,
-}
-
-impl RunOptions {
-    /// The program to run, with its arguments.
-    pub(crate) fn command(&self) -> Vec<OsString> {
-        let Some(line) = &self.line else { return self.command.clone() };
-        let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
-        vec![shell.unwrap_or_else(|| "/bin/sh".into()), "-c".into(), line.clone()]
-    }
-
-    /// How to acquire the lock.
-    pub(crate) fn acquire(&self) -> AcquireOptions {
-        let wait = match (self.only_try, self.wait) {
-            (true, _) => Wait::Never,
-            (false, Some(duration)) => Wait::For(duration),
-            (false, None) => Wait::Forever,
-        };
-        let mut acquire =
-            AcquireOptions::new().with_wait(wait).with_permits(self.permits).with_label(self.label());
-        acquire.value = self.value.as_deref().map(Into::into);
-        acquire
-    }
-
-    /// What the queue shows about us.
-    pub(crate) fn label(&self) -> String {
-        self.label.clone().unwrap_or_else(host_and_process)
-    }
-}
-
-fn host_and_process() -> String {
-    format!("{}:{}", gethostname::gethostname().to_string_lossy(), std::process::id())
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ElectOptions {
-    /// Go on until interrupted, and print every change; an empty line if nobody leads
-    #[arg(long, short, conflicts_with = "command")]
-    pub(crate) watch: bool,
-
-    /// Print JSON
-    #[arg(long, conflicts_with = "command")]
-    pub(crate) json: bool,
-
-    /// What others see of us when we lead, such as an address [default: HOST:PID]
-    #[arg(long, requires = "command")]
-    value: Option<String>,
-
-    /// Say what it waits for: how many are ahead, who leads, and since when
-    #[arg(long, short, requires = "command")]
-    verbose: bool,
-
-    /// From SIGTERM to SIGKILL, where CMD has to end [default: 10s, or what the session allows]
-    #[arg(long_help = GRACE, requires = "command")]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    grace: Option<Duration>,
-
-    /// The name of the election, which is that of its lock
-    pub(crate) name: String,
-
-    /// The program to run while we lead, with its arguments
-    #[arg(last = true, value_name = "CMD")]
-    command: Vec<OsString>,
-}
-
-impl ElectOptions {
-    /// A program to be run under the lock of the election; `None` if it is only asked who leads.
-    pub(crate) fn campaign(&self) -> Option<RunOptions> {
-        (!self.command.is_empty()).then(|| RunOptions {
-            shared: false,
-            semaphore: None,
-            permits: 1,
-            only_try: false,
-            wait: None,
-            label: None,
-            and: Vec::new(),
-            at_least: None,
-            once_per: None,
-            again_if_unfinished: false,
-            again_if_failed: false,
-            value: Some(self.value.clone().unwrap_or_else(host_and_process)),
-            conflict_exit_code: NOT_IN_TIME,
-            verbose: self.verbose,
-            grace: self.grace,
-            name: self.name.clone(),
-            line: None,
-            command: self.command.clone(),
-        })
-    }
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct QueueOptions {
-    /// Look at the semaphore of this name; its size does not matter here
-    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true)]
-    pub(crate) semaphore: Option<Option<u32>>,
+    #[command(flatten)]
+    pub(crate) lock: Named,
 
     /// Print JSON
     #[arg(long)]
@@ -286,9 +166,6 @@ pub(crate) struct QueueOptions {
     /// Go on until interrupted, and show every change
     #[arg(long, short)]
     pub(crate) watch: bool,
-
-    /// The name of the lock
-    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]
@@ -305,7 +182,7 @@ pub(crate) struct ConformanceOptions {
     pub(crate) filter: Option<String>,
 
     /// In the place of trials, let processes contend for so long, break their network, stop and kill them
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "filter")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "filter")]
     pub(crate) chaos: Option<Duration>,
 
     /// What chaos breaks, and when, follows from this number [default: a random one]

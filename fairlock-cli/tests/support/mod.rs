@@ -2,8 +2,9 @@
 
 #![allow(dead_code, reason = "not every test needs everything")]
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use conformance::server::{Redis, ZooKeeper};
@@ -77,7 +78,7 @@ impl<K: Sync> Place<K> {
     }
 
     pub(crate) async fn code(&self, arguments: &[&str]) -> Option<i32> {
-        self.output(arguments).await.status.code()
+        code(self.output(arguments).await.status)
     }
 
     pub(crate) async fn stdout(&self, arguments: &[&str]) -> String {
@@ -109,6 +110,11 @@ impl<K: Sync> Place<K> {
         let wanted: Vec<_> = wanted.iter().map(|(label, holds)| ((*label).to_owned(), *holds)).collect();
         in_time(&format!("{wanted:?}"), async { while self.queue(name).await != wanted {} }).await;
     }
+}
+
+/// As a shell has it: 128 + n for a process that signal n ended.
+pub(crate) fn code(status: ExitStatus) -> Option<i32> {
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal))
 }
 
 /// Whether a process is there and no corpse: what is killed may stay as one for a while.
@@ -207,7 +213,7 @@ impl Running {
     }
 
     pub(crate) async fn code(&mut self) -> Option<i32> {
-        in_time("the command ends", self.child.wait()).await.unwrap().code()
+        code(in_time("the command ends", self.child.wait()).await.unwrap())
     }
 
     pub(crate) async fn finish(mut self) {
