@@ -14,7 +14,7 @@ use crate::service::{close, look};
 
 pub(crate) async fn elect(url: Option<&str>, options: &ElectOptions) -> Result<Exit, Failure> {
     if let Some(campaign) = options.campaign() {
-        return run(url, &campaign).await;
+        return run(url, &campaign, || {}).await;
     }
     let service = look(url).await?;
     let shown = show(&*service, options).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fairlock::{DistributedLock, FencingToken, LockKind};
 use serde::{Deserialize, Serialize};
 
+use crate::contact::call;
 use crate::exit::{Failure, USAGE};
 
 /// A list of what is held around a process, the outermost first.
@@ -32,6 +33,16 @@ impl Outer {
         Self { place, semaphore: is_semaphore(lock), name, token, holder: None, fd: None }
     }
 
+    /// The same, held in the background for a shell.
+    pub(crate) fn held_by(self, holder: String, fd: Option<i32>) -> Self {
+        Self { holder: Some(holder), fd, ..self }
+    }
+
+    /// Whether a holder in the background is still there, if there was one.
+    fn is_current(&self) -> bool {
+        self.holder.as_deref().is_none_or(|holder| matches!(call(holder), Ok(Some(_))))
+    }
+
     fn is(&self, lock: &dyn DistributedLock) -> bool {
         let key = (&*self.place, self.semaphore, &*self.name);
         key == (&*lock.place(), is_semaphore(lock), lock.name().as_str())
@@ -55,7 +66,7 @@ pub(crate) fn variables(
     inner: Vec<Outer>,
 ) -> Result<Vec<(String, String)>, Failure> {
     let token = inner.first().map(|outer| outer.token.to_string()).unwrap_or_default();
-    let held: Vec<Outer> = outer().into_iter().chain(inner).collect();
+    let held: Vec<Outer> = outer().into_iter().filter(Outer::is_current).chain(inner).collect();
     let held = serde_json::to_string(&held).map_err(std::io::Error::from)?;
     let kind = match lock.kind() {
         LockKind::Exclusive => "exclusive",

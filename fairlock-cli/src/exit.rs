@@ -1,6 +1,7 @@
 //! How a command ends: its exit code, and what it says about it.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
@@ -45,6 +46,10 @@ impl Failure {
         Self { code, message: message.into() }
     }
 
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
     /// With what was being done in front.
     pub(crate) fn during(self, what: &str) -> Self {
         Self { message: format!("{what}: {}", self.message), ..self }
@@ -56,6 +61,12 @@ impl Failure {
             output::diagnostic(&self.message);
         }
         ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 
@@ -114,6 +125,14 @@ impl Exit {
         }
     }
 
+    /// As a shell has it.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Exit::Code(code) => code,
+            Exit::Signal(signal) => code_of(ExitStatus::from_raw(signal.as_raw())),
+        }
+    }
+
     /// Ends this process, if a signal has to end it. A shell ends its loop only if Ctrl-C has ended what it waited for.
     pub(crate) fn end(self) -> ExitCode {
         match self {
@@ -125,7 +144,7 @@ impl Exit {
                 if getpid() != Pid::INIT {
                     let _ = emulate_default_handler(signal.as_raw());
                 }
-                ExitCode::from(code_of(ExitStatus::from_raw(signal.as_raw())))
+                ExitCode::from(self.code())
             }
         }
     }

@@ -119,6 +119,26 @@ Examples:
   fairlock queue --watch --semaphore gpu
   fairlock queue --json nightly/backup | jq -r '.[] | select(.holds).label'";
 
+pub(crate) const LOCK: &str = "\
+The shell gets the variables FAIRLOCK_NAME, FAIRLOCK_TOKEN and so on, as a program under `fairlock run`. A script that does not get its lock ends \
+with the exit code, but with --try or --wait, where it has to look at the status. Should it be possible that fairlock is not there at all, \
+write: lock=$(fairlock lock NAME) && eval \"$lock\" || exit
+
+Examples:
+  eval \"$(fairlock lock backup)\"; rsync …; fairlock unlock
+  eval \"$(fairlock lock --try backup)\" || exit 0
+  eval \"$(fairlock lock --for 10m deploy)\"
+  exec 9>>/tmp/backup.lock; eval \"$(fairlock lock --fd 9 backup)\"; …; exec 9>&-";
+
+pub(crate) const UNLOCK: &str = "\
+Exit codes: 0 if the lock was held all the time, 76 if it was lost, or given back, before.";
+
+pub(crate) const JOIN: &str = "\
+Exits with 0 if all ended with 0, else with the exit code of one that did not.
+
+Examples:
+  for f in *.wav; do fairlock run --background --semaphore 4 encode flac \"$f\"; done; fairlock join";
+
 pub(crate) const WAIT_USAGE: &str = "\
 fairlock wait [OPTIONS] <NAME>
        fairlock wait [OPTIONS] --semaphore [N] <NAME>";

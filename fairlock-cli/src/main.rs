@@ -1,11 +1,13 @@
 //! The command `fairlock`: a program under a fair distributed lock, and views of the queues.
 
 mod arguments;
+mod background;
 mod bench;
 mod chaos;
 mod child;
 mod cleanup;
 mod conformance;
+mod contact;
 mod demo;
 mod descendants;
 mod elect;
@@ -16,8 +18,11 @@ mod generate;
 mod guardian;
 mod held;
 mod help;
+mod holder;
 mod link;
 mod list;
+mod lock;
+mod open_file;
 mod output;
 mod progress;
 mod queue;
@@ -26,11 +31,13 @@ mod run;
 #[cfg(feature = "postgres")]
 mod schema;
 mod service;
+mod shell;
 mod signals;
 mod supervise;
 mod taking;
 mod terminal;
 mod turn_checker;
+mod unlock;
 mod witness;
 
 use std::io;
@@ -59,7 +66,7 @@ fn main() -> ExitCode {
     if let Some(ended) = guardian::serve() {
         return ended.unwrap_or_else(|failure| failure.report());
     }
-    if let Some(exit) = witness::serve() {
+    if let Some(exit) = witness::serve().or_else(holder::serve).or_else(background::serve) {
         return exit;
     }
     let ended = match Arguments::try_parse() {
@@ -77,9 +84,13 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
             allow_many_files()?;
             on_runtime(demo::demo(url, options))
         }
-        Command::Run(options) => on_runtime(run::run(url, options)).map(Exit::end),
+        Command::Run(options) if options.background => background::start(),
+        Command::Run(options) => on_runtime(run::run(url, options, || {})).map(Exit::end),
         Command::Elect(options) => on_runtime(elect::elect(url, options)).map(Exit::end),
         Command::Queue(options) => on_runtime(queue::queue(url, options)),
+        Command::Lock(options) => lock::lock(options),
+        Command::Unlock(options) => on_runtime(unlock::unlock(options)),
+        Command::Join(options) => on_runtime(background::join(options)),
         Command::Wait(options) => on_runtime(free::wait(url, options)),
         Command::Check(options) => on_runtime(free::check(url, options)),
         Command::Release(options) => on_runtime(release::release(url, options)),

@@ -17,7 +17,12 @@ use crate::signals::Signals;
 use crate::supervise::{Ended, Standby, Supervised, Terms};
 use crate::taking::{Taken, locks, take};
 
-pub(crate) async fn run(url: Option<&str>, options: &RunOptions) -> Result<Exit, Failure> {
+/// Runs the program; `started` is told when it runs.
+pub(crate) async fn run(
+    url: Option<&str>,
+    options: &RunOptions,
+    started: impl FnOnce(),
+) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
     let place = place(url)?;
     if options.wanted.verbose {
@@ -28,7 +33,7 @@ pub(crate) async fn run(url: Option<&str>, options: &RunOptions) -> Result<Exit,
         signal = signals.ending() => return Ok(Exit::Signal(signal)),
         service = connect(url) => service?,
     };
-    let ended = under_lock(&*service, &place, options, &mut signals).await;
+    let ended = under_lock(&*service, &place, options, &mut signals, started).await;
     close(&*service).await;
     ended
 }
@@ -38,6 +43,7 @@ async fn under_lock(
     place: &str,
     options: &RunOptions,
     signals: &mut Signals,
+    started: impl FnOnce(),
 ) -> Result<Exit, Failure> {
     check(service, options)?;
     let terms = terms(options, service.session_time())?;
@@ -54,7 +60,7 @@ async fn under_lock(
     match taken {
         Taken::Held(held) => {
             let variables = told(place, &locks, &held)?;
-            holding(held, standby, variables, options, terms, signals).await
+            holding(held, standby, variables, options, terms, signals, started).await
         }
         Taken::NotInTime => Err(options.wanted.not_in_time()),
         Taken::NotNeeded(why) => {
@@ -118,12 +124,14 @@ async fn holding(
     options: &RunOptions,
     terms: Terms,
     signals: &mut Signals,
+    started: impl FnOnce(),
 ) -> Result<Exit, Failure> {
     if !standby.is_ready()? {
         standby = Standby::new(&options.command(), terms)?;
     }
     let began = tokio::time::Instant::now();
     let mut supervised = Supervised::start(standby, &held, variables, terms)?;
+    started();
     let ended = supervised.attend(signals).await?;
     let asked = supervised.was_asked();
     let _link = supervised.into_link();

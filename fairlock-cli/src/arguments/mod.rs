@@ -2,6 +2,7 @@
 
 mod duration;
 mod elect;
+mod lock;
 mod look;
 mod named;
 mod run;
@@ -16,6 +17,7 @@ use fairlock::Config;
 
 pub(crate) use self::duration::duration;
 pub(crate) use self::elect::ElectOptions;
+pub(crate) use self::lock::{JoinOptions, LockOptions, UnlockOptions};
 pub(crate) use self::look::{CheckOptions, FreeOptions, ReleaseOptions};
 pub(crate) use self::named::Named;
 pub(crate) use self::run::RunOptions;
@@ -23,8 +25,8 @@ pub(crate) use self::wanted::Wanted;
 use crate::bench::BenchOptions;
 use crate::exit::{CONFIG, Failure};
 use crate::help::{
-    BENCH, CHECK, CHECK_USAGE, COMPLETIONS, CONFORMANCE, DEMO, ELECT, ELECT_USAGE, EXIT_CODES, LIST, MAN,
-    QUEUE, QUEUE_USAGE, RELEASE, RELEASE_USAGE, RUN, RUN_USAGE, URL, WAIT, WAIT_USAGE,
+    BENCH, CHECK, CHECK_USAGE, COMPLETIONS, CONFORMANCE, DEMO, ELECT, ELECT_USAGE, EXIT_CODES, JOIN, LIST,
+    LOCK, MAN, QUEUE, QUEUE_USAGE, RELEASE, RELEASE_USAGE, RUN, RUN_USAGE, UNLOCK, URL, WAIT, WAIT_USAGE,
 };
 
 /// Fair locks: run a program under one, and see who holds and who waits
@@ -83,6 +85,22 @@ pub(crate) enum Command {
     /// Show who holds and who waits for a lock, in order
     #[command(after_help = QUEUE, override_usage = QUEUE_USAGE)]
     Queue(QueueOptions),
+
+    /// Take a lock for a shell, until that ends or says fairlock unlock
+    ///
+    /// Prints what the shell has to execute: eval "$(fairlock lock NAME)". A small process in the background holds the lock. It gives it back when the
+    /// shell ends, at `fairlock unlock`, or when the time of --for is over. If the lock is lost, the shell gets SIGTERM, which a shell
+    /// that somebody types into ignores.
+    #[command(after_help = LOCK)]
+    Lock(LockOptions),
+
+    /// Give a lock back that `fairlock lock` took for this shell
+    #[command(after_help = UNLOCK)]
+    Unlock(UnlockOptions),
+
+    /// Wait for what this shell has started with fairlock run --background
+    #[command(after_help = JOIN)]
+    Join(JoinOptions),
 
     /// Wait until a lock is free, and take nothing
     ///

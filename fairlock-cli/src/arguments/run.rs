@@ -45,6 +45,10 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) grace: Option<Duration>,
 
+    /// Return when CMD runs, and leave it in the background; `fairlock join` waits for its end
+    #[arg(long, short)]
+    pub(crate) background: bool,
+
     /// Let CMD have no open file that keeps the lock; only a directory has such
     #[arg(long, short = 'o')]
     pub(crate) close: bool,
@@ -70,6 +74,7 @@ impl RunOptions {
             again_if_failed: false,
             value: None,
             grace: None,
+            background: false,
             close: false,
             line: None,
             command,

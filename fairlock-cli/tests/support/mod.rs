@@ -140,6 +140,7 @@ pub(crate) fn send(pid: i32, signal: Signal) {
 pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) stdin: Option<ChildStdin>,
+    group: Pid,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
@@ -148,7 +149,8 @@ impl Running {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, stdin, lines }
+        let group = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
+        Self { child, stdin, group, lines }
     }
 
     /// The next line that it prints; `None` when everybody who could print is gone.
@@ -202,6 +204,11 @@ impl Running {
     /// Its number, which is that of its process group as well if it was started by a [`Place`].
     pub(crate) fn id(&self) -> Pid {
         Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap()
+    }
+
+    /// The process group of one that has ended, too.
+    pub(crate) fn group(&self) -> Pid {
+        self.group
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
