@@ -11,6 +11,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, setrlimit};
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::output::{self, NobodyReads};
+use crate::scarcity::is_scarcity;
 use crate::signals::asks_to_end;
 
 /// A promise was broken.
@@ -39,15 +40,21 @@ pub(crate) const CONFIG: u8 = 78;
 pub(crate) struct Failure {
     code: u8,
     message: String,
+    scarcity: bool,
 }
 
 impl Failure {
     pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), scarcity: false }
     }
 
     pub(crate) fn code(&self) -> u8 {
         self.code
+    }
+
+    /// Whether there was too little of something for a moment.
+    pub(crate) fn is_scarcity(&self) -> bool {
+        self.scarcity
     }
 
     /// With what was being done in front.
@@ -72,7 +79,7 @@ impl fmt::Display for Failure {
 
 impl From<fairlock::Error> for Failure {
     fn from(error: fairlock::Error) -> Self {
-        Self::new(code(error.kind()), chain(&error))
+        Self { scarcity: is_scarcity(&error), ..Self::new(code(error.kind()), chain(&error)) }
     }
 }
 
@@ -81,7 +88,7 @@ impl From<io::Error> for Failure {
         if error.get_ref().is_some_and(|cause| cause.is::<NobodyReads>()) {
             return Self::new(128 + 13, "");
         }
-        Self::new(OTHER, chain(&error))
+        Self { scarcity: is_scarcity(&error), ..Self::new(OTHER, chain(&error)) }
     }
 }
 

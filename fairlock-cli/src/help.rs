@@ -262,11 +262,14 @@ Examples:
   fairlock schema postgres --schema locks | psql app";
 
 pub(crate) const COMPLETIONS: &str = "\
+The script asks fairlock itself, also for the names of locks: of the service of --url or FAIRLOCK_URL.
+
 Examples:
-  source <(fairlock completions bash)
+  echo 'source <(fairlock completions bash)' >> ~/.bashrc
+  echo 'source <(fairlock completions zsh)' >> ~/.zshrc
   fairlock completions fish > ~/.config/fish/completions/fairlock.fish";
 
 pub(crate) const MAN: &str = "\
 Examples:
   fairlock man run | man -l -
-  fairlock man > /usr/local/share/man/man1/fairlock.1";
+  fairlock man --install /usr/local/share/man/man1";

@@ -28,6 +28,7 @@ mod progress;
 mod queue;
 mod release;
 mod run;
+mod scarcity;
 #[cfg(feature = "postgres")]
 mod schema;
 mod service;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
     if let Some(exit) = child::become_command() {
         return exit;
     }
+    generate::complete();
     if let Some(ended) = guardian::serve() {
         return ended.unwrap_or_else(|failure| failure.report());
     }
@@ -131,7 +133,7 @@ fn on_runtime_with<T>(
     command: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     log_to_stderr(logged);
-    let runtime = Runtime::new()?;
+    let runtime = Runtime::new().map_err(|error| Failure::from(error).during("no threads can be started"))?;
     let ended = runtime.block_on(command);
     // A name that is still being looked up must not hold up the end.
     runtime.shutdown_background();

@@ -12,6 +12,7 @@ use crate::exit::{self, Exit, Failure};
 use crate::held::Held;
 use crate::link::SHARED;
 use crate::output;
+use crate::scarcity::patiently;
 use crate::service::{check_shared, close, connect, place, shown};
 use crate::signals::Signals;
 use crate::supervise::{Ended, Standby, Supervised, Terms};
@@ -23,7 +24,8 @@ pub(crate) async fn run(
     options: &RunOptions,
     started: impl FnOnce(),
 ) -> Result<Exit, Failure> {
-    let mut signals = Signals::new()?;
+    let mut signals =
+        Signals::new().map_err(|error| Failure::from(error).during("no signals can be received"))?;
     let place = place(url)?;
     if options.wanted.verbose {
         output::diagnostic(format_args!("the locks live at {}", shown(&place)?));
@@ -31,7 +33,7 @@ pub(crate) async fn run(
     let service = tokio::select! {
         biased;
         signal = signals.ending() => return Ok(Exit::Signal(signal)),
-        service = connect(url) => service?,
+        service = patiently(&options.wanted, async || connect(url).await) => service?,
     };
     let ended = under_lock(&*service, &place, options, &mut signals, started).await;
     close(&*service).await;
@@ -51,7 +53,11 @@ async fn under_lock(
     if options.may_wait_for_itself() {
         refuse_nested(&locks).await?;
     }
-    let standby = Standby::new(&options.command(), terms)?;
+    let standby = tokio::select! {
+        biased;
+        signal = signals.ending() => return Ok(Exit::Signal(signal)),
+        standby = patiently(&options.wanted, async || standby(options, terms)) => standby?,
+    };
     let taken = tokio::select! {
         biased;
         signal = signals.ending() => return Ok(Exit::Signal(signal)),
@@ -70,6 +76,11 @@ async fn under_lock(
             Ok(Exit::Code(0))
         }
     }
+}
+
+fn standby(options: &RunOptions, terms: Terms) -> Result<Standby, Failure> {
+    let failed = |error| Failure::from(error).during("no process can be started for the program");
+    Standby::new(&options.command(), terms).map_err(failed)
 }
 
 fn check(service: &dyn LockService, options: &RunOptions) -> Result<(), Failure> {
@@ -127,7 +138,7 @@ async fn holding(
     started: impl FnOnce(),
 ) -> Result<Exit, Failure> {
     if !standby.is_ready()? {
-        standby = Standby::new(&options.command(), terms)?;
+        standby = self::standby(options, terms)?;
     }
     let began = tokio::time::Instant::now();
     let mut supervised = Supervised::start(standby, &held, variables, terms)?;

@@ -144,13 +144,6 @@ fn conformance_without_trials_is_no_success() {
 
 #[test]
 fn completions_and_manual_pages() {
-    for (shell, text) in
-        [("bash", "complete -F _fairlock"), ("zsh", "#compdef fairlock"), ("fish", "complete -c fairlock")]
-    {
-        let script = stdout(fairlock("memory://", &["completions", shell]));
-        assert!(script.contains(text) && script.contains("conformance"), "{shell}: {script}");
-        assert!(!script.contains("__child"), "{shell}: {script}");
-    }
     let page = stdout(fairlock("memory://", &["man"]));
     assert!(page.contains(".TH fairlock 1") && page.contains("fairlock\\-run(1)"), "{page}");
     let page = stdout(fairlock("memory://", &["man", "run"]));

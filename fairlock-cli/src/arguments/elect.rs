@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 
 use super::wanted::host_and_process;
 use super::{RunOptions, Wanted, duration};
+use crate::generate::lock_names;
 use crate::help::GRACE;
 
 #[derive(Debug, Args)]
@@ -33,6 +35,7 @@ pub(crate) struct ElectOptions {
     grace: Option<Duration>,
 
     /// The name of the election, which is that of its lock
+    #[arg(add = ArgValueCompleter::new(lock_names))]
     pub(crate) name: String,
 
     /// The program to run while we lead, with its arguments

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 
 use super::{Named, duration};
+use crate::generate::lock_names;
 
 #[derive(Debug, Args)]
 pub(crate) struct FreeOptions {
@@ -38,6 +40,7 @@ pub(crate) struct ReleaseOptions {
 
     /// The name of the lock, and the entry: its id or its token, as `fairlock queue --json` shows them
     #[arg(required = true, num_args = 1..=2, value_names = ["NAME", "ID"])]
+    #[arg(add = ArgValueCompleter::new(lock_names))]
     name_and_id: Vec<String>,
 }
 

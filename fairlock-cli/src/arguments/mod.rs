@@ -9,6 +9,7 @@ mod run;
 mod wanted;
 
 use std::env::VarError;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -45,14 +46,18 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// Where the locks live, if anybody says so. An environment variable that is empty says nothing.
     pub(crate) fn url(&self) -> Result<Option<String>, Failure> {
-        match (&self.url, std::env::var(Config::ENV)) {
-            (Some(url), _) => Ok(Some(url.clone())),
-            (None, Ok(url)) => Ok(Some(url).filter(|url| !url.is_empty())),
-            (None, Err(VarError::NotPresent)) => Ok(None),
-            // The error would show the value.
-            (None, Err(VarError::NotUnicode(_))) => {
-                Err(Failure::new(CONFIG, format!("the environment variable {} is not UTF-8", Config::ENV)))
-            }
+        self.url.clone().map_or_else(url_of_environment, |url| Ok(Some(url)))
+    }
+}
+
+/// Where the environment says that the locks live.
+pub(crate) fn url_of_environment() -> Result<Option<String>, Failure> {
+    match std::env::var(Config::ENV) {
+        Ok(url) => Ok(Some(url).filter(|url| !url.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        // The error would show the value.
+        Err(VarError::NotUnicode(_)) => {
+            Err(Failure::new(CONFIG, format!("the environment variable {} is not UTF-8", Config::ENV)))
         }
     }
 }
@@ -238,6 +243,10 @@ pub(crate) struct CompletionsOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct ManOptions {
+    /// Write the pages of the command and of all its subcommands into this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub(crate) install: Option<PathBuf>,
+
     /// The subcommand
     pub(crate) command: Option<String>,
 }

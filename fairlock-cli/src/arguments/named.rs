@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use fairlock::{DistributedLock, EntryKind, LockService};
 
 use crate::exit::{Failure, USAGE};
+use crate::generate::lock_names;
 
 /// A lock that is looked at. Of a semaphore it need not be said how many permits it has: its queue tells.
 #[derive(Debug, Args)]
@@ -15,6 +17,7 @@ pub(crate) struct Named {
     pub(super) semaphore: Option<Option<String>>,
 
     /// The name of the lock
+    #[arg(add = ArgValueCompleter::new(lock_names))]
     #[arg(required_unless_present = "semaphore")]
     pub(super) name: Option<String>,
 }

@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use fairlock::AcquireOptions;
 
 use super::{Wanted, duration};
+use crate::generate::lock_names;
 use crate::help::{GRACE, ONCE_PER};
 
 #[derive(Debug, Args)]
@@ -16,6 +18,7 @@ pub(crate) struct RunOptions {
 
     /// Hold the exclusive lock of this name as well; all or none, in one order for everybody. May be repeated
     #[arg(long, value_name = "NAME", conflicts_with = "once_per")]
+    #[arg(add = ArgValueCompleter::new(lock_names))]
     pub(crate) and: Vec<String>,
 
     /// Hold the lock for this long at least, even if CMD ends sooner, such as 30s

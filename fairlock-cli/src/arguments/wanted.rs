@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use fairlock::{AcquireOptions, DistributedLock, LockService, Result, Wait};
 
 use super::duration;
 use crate::exit::{Failure, NOT_IN_TIME};
+use crate::generate::lock_names;
 
 #[derive(Debug, Args)]
 pub(crate) struct Wanted {
@@ -47,7 +49,7 @@ pub(crate) struct Wanted {
     #[arg(long, short)]
     pub(crate) verbose: bool,
 
-    /// Say nothing while it waits; else a terminal is told after a second
+    /// Say nothing while it waits, where a terminal would be told after a second, nor if the lock is not had in time
     #[arg(long, short, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 
@@ -56,6 +58,7 @@ pub(crate) struct Wanted {
     allow_nested: bool,
 
     /// The name of the lock
+    #[arg(add = ArgValueCompleter::new(lock_names))]
     pub(crate) name: String,
 }
 
@@ -80,7 +83,9 @@ impl Wanted {
 
     /// How it ends when the lock is not had.
     pub(crate) fn not_in_time(&self) -> Failure {
-        Failure::new(self.conflict_exit_code, format!("{:?} was not free in time", self.name))
+        let message =
+            if self.quiet { String::new() } else { format!("{:?} was not free in time", self.name) };
+        Failure::new(self.conflict_exit_code, message)
     }
 
     pub(crate) fn lock(&self, service: &dyn LockService) -> Result<Arc<dyn DistributedLock>> {
@@ -96,13 +101,14 @@ impl Wanted {
         !self.allow_nested && !self.only_try
     }
 
+    /// For how long it is waited for; `None` for ever.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        if self.only_try { Some(Duration::ZERO) } else { self.wait }
+    }
+
     /// How to acquire the lock.
     pub(crate) fn acquire(&self) -> AcquireOptions {
-        let wait = match (self.only_try, self.wait) {
-            (true, _) => Wait::Never,
-            (false, Some(duration)) => Wait::For(duration),
-            (false, None) => Wait::Forever,
-        };
+        let wait = self.patience().map_or(Wait::Forever, Wait::For);
         AcquireOptions::new().with_wait(wait).with_permits(self.permits).with_label(self.label())
     }
 
