@@ -1,6 +1,7 @@
 //! What errors of etcd and its client library mean.
 
 use std::error::Error as _;
+use std::fmt;
 
 use etcd_client::Error as ClientError;
 use lockcore::{Effect, Error, ErrorKind};
@@ -35,7 +36,30 @@ pub(crate) fn error(source: ClientError) -> Error {
         }
         _ => (ErrorKind::Backend, Effect::Unknown, false, "the client library reported an error"),
     };
-    Error::new(kind, message).with_effect(effect).with_retryable(retryable).with_source(source)
+    Error::new(kind, message).with_effect(effect).with_retryable(retryable).with_source(Said(source))
+}
+
+/// What the server or the client library said, in words: the latter shows what caused it as programmers write it.
+#[derive(Debug)]
+struct Said(ClientError);
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            ClientError::GRpcStatus(status) if status.message().is_empty() => f.write_str(status.code().description()),
+            ClientError::GRpcStatus(status) => f.write_str(status.message()),
+            error => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Said {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0 {
+            ClientError::GRpcStatus(status) => status.source(),
+            error => error.source(),
+        }
+    }
 }
 
 /// The messages are those of etcd's `rpctypes`: several errors share one code.
@@ -103,9 +127,9 @@ fn is_full(status: &Status) -> bool {
 
 /// Whether the request is not executed later, whether it was executed or not.
 pub(crate) fn is_settled(error: &Error) -> bool {
-    let source = error.source().and_then(|source| source.downcast_ref::<ClientError>());
+    let source = error.source().and_then(|source| source.downcast_ref::<Said>());
     error.effect() == Effect::None
-        || matches!(source, Some(ClientError::GRpcStatus(status)) if is_full(status))
+        || matches!(source, Some(Said(ClientError::GRpcStatus(status))) if is_full(status))
 }
 
 fn is_about_credentials(message: &str) -> bool {
@@ -124,7 +148,10 @@ mod tests {
     use ErrorKind::{Backend, InvalidConfig, PermissionDenied, SessionLost, Unreachable};
 
     fn check(source: ClientError, kind: ErrorKind, effect: Effect, retryable: bool) {
-        let text = source.to_string();
+        let text = match &source {
+            E::GRpcStatus(status) => status.message().to_owned(),
+            said => said.to_string(),
+        };
         let mapped = error(source);
         assert_eq!((mapped.kind(), mapped.effect()), (kind, effect), "{text}");
         assert_eq!(mapped.is_retryable(), retryable, "{text}");

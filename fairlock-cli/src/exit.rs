@@ -103,10 +103,13 @@ fn code(kind: ErrorKind) -> u8 {
     }
 }
 
-/// The error and its causes.
+/// The error and its causes. Some libraries say in each what its cause says.
 fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.fold(error.to_string(), |chain, cause| format!("{chain}: {cause}"))
+    let causes = std::iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string);
+    causes.fold(error.to_string(), |chain, cause| match chain.ends_with(&cause) {
+        true => chain,
+        false => format!("{chain}: {cause}"),
+    })
 }
 
 /// The end of a command line that was not understood, or that asked for help.
@@ -192,5 +195,7 @@ mod tests {
         let cause = Error::new(ErrorKind::Backend, "connection refused").with_source("port 1");
         let error = Error::new(ErrorKind::Unreachable, "no server").with_source(cause);
         assert_eq!(Failure::from(error).message, "no server: connection refused: port 1");
+        let error = Error::new(ErrorKind::Unreachable, "no server: port 1").with_source("port 1");
+        assert_eq!(Failure::from(error).message, "no server: port 1");
     }
 }

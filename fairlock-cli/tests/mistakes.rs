@@ -100,3 +100,24 @@ fn usage_shows_what_is_required() {
         assert!(said.contains(usage), "{said}");
     }
 }
+
+/// In words, with the place and what was being done there; not as programmers write it.
+#[test]
+fn errors_are_sentences_that_name_the_server() {
+    // Nobody listens on a port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut schemes = vec!["zookeeper"];
+    schemes.extend(cfg!(feature = "redis").then_some("redis"));
+    schemes.extend(cfg!(feature = "postgres").then_some("postgres"));
+    schemes.extend(cfg!(feature = "etcd").then_some("etcd"));
+    for scheme in schemes {
+        let url = format!("{scheme}://user:secret@127.0.0.1:{port}/0?connect_timeout=300ms");
+        for arguments in [&["list"][..], &["queue", "x"], &["cleanup"]] {
+            let said = told(&[arguments, &["--url", &url]].concat(), 69);
+            assert!(said.starts_with(&format!("fairlock: connect to {scheme}://127.0.0.1:{port}")), "{said}");
+            for wrong in ["secret", "Os {", "Error(", "Some(", "os error 111): Connection refused"] {
+                assert!(!said.contains(wrong), "{wrong}: {said}");
+            }
+        }
+    }
+}
