@@ -4,8 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Command as Process, ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
 use futures::future::join_all;
@@ -13,6 +12,7 @@ use rustix::process::{Pid, getpid};
 use rustix::stdio::dup2_stdin;
 use serde::{Deserialize, Serialize};
 
+use crate::again::again;
 use crate::arguments::{Arguments, Command, JoinOptions, RunOptions};
 use crate::contact::{Contact, call, listed};
 use crate::exit::{Exit, Failure, OTHER};
@@ -35,8 +35,8 @@ enum Told {
 /// Starts it, and returns when its program runs. If that never does, it ends as it does.
 pub(crate) fn start() -> Result<ExitCode, Failure> {
     let (socket, theirs) = UnixStream::pair()?;
-    let mut process = Process::new("/proc/self/exe");
-    process.arg0("fairlock").arg(BACKGROUND).args(std::env::args_os().skip(1)).stdin(OwnedFd::from(theirs));
+    let mut process = again("fairlock", BACKGROUND)?;
+    process.args(std::env::args_os().skip(1)).stdin(OwnedFd::from(theirs));
     let mut started = process.spawn()?;
     // Now that alone has the other end, until the program runs.
     drop(process);

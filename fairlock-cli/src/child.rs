@@ -11,6 +11,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid, set_parent_process_death_signal, waitpid};
 use rustix::stdio::dup2_stdin;
 
+use crate::again::again;
 use crate::exit::{Failure, OTHER};
 use crate::link::{Start, send, share, shared};
 
@@ -31,8 +32,8 @@ pub(crate) struct Program {
 impl Program {
     pub(crate) fn new(command: &[OsString]) -> io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
-        let mut child = Command::new("/proc/self/exe");
-        child.arg0("fairlock").arg(BECOME).arg(getpid().to_string()).args(command);
+        let mut child = again("fairlock", BECOME)?;
+        child.arg(getpid().to_string()).args(command);
         let child = child.stdin(OwnedFd::from(theirs)).spawn()?;
         Ok(Self { id: Pid::from_child(&child), socket })
     }

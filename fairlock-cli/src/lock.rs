@@ -3,11 +3,11 @@
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
 use rustix::process::Pid;
 
+use crate::again::again;
 use crate::arguments::LockOptions;
 use crate::exit::{Failure, OTHER, USAGE};
 use crate::holder::{Answer, HOLDER, Request};
@@ -31,8 +31,8 @@ pub(crate) fn lock(options: &LockOptions) -> Result<ExitCode, Failure> {
 fn hold(options: &LockOptions) -> Result<ExitCode, Failure> {
     let file = options.fd.map(open_file::take).transpose()?;
     let (socket, theirs) = UnixStream::pair()?;
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("fairlock").arg(HOLDER).args(std::env::args_os().skip(1));
+    let mut command = again("fairlock", HOLDER)?;
+    command.args(std::env::args_os().skip(1));
     // Of the shell it keeps nothing but stderr, and that only while it waits.
     let mut holder = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).current_dir("/").spawn()?;
     // Now the holder alone has the other end.

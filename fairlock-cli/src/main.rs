@@ -1,5 +1,6 @@
 //! The command `fairlock`: a program under a fair distributed lock, and views of the queues.
 
+mod again;
 mod arguments;
 mod background;
 mod bench;

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
 use tokio::process::{Child, Command};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
+use crate::again::again;
 use crate::descendants::Descendants;
 use crate::exit::Failure;
 use crate::guardian::GUARDIAN;
@@ -52,9 +53,7 @@ impl Standby {
         // What the guardian leaves if it is killed is adopted, and ended.
         set_child_subreaper(Some(getpid()))?;
         let (socket, theirs) = UnixStream::pair()?;
-        let process = Command::new("/proc/self/exe")
-            .arg0("fairlock")
-            .arg(GUARDIAN)
+        let process = Command::from(again("fairlock", GUARDIAN)?)
             .arg(humantime::format_duration(terms.grace).to_string())
             .args(command)
             .stdin(OwnedFd::from(theirs))

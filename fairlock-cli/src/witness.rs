@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
+use crate::again::again;
 use crate::exit::Failure;
 use crate::link::Link;
 use crate::signals::Signals;
@@ -29,11 +30,7 @@ pub(crate) struct Witness {
 impl Witness {
     pub(crate) fn new() -> io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
-        let process = Command::new("/proc/self/exe")
-            .arg0("witness")
-            .arg(WITNESS)
-            .stdin(OwnedFd::from(theirs))
-            .spawn()?;
+        let process = Command::from(again("witness", WITNESS)?).stdin(OwnedFd::from(theirs)).spawn()?;
         Ok(Self { _process: process, link: Link::new(socket)? })
     }
 
