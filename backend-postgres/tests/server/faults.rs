@@ -138,8 +138,17 @@ async fn waits_outlast_a_server_that_is_read_only() {
         server.sql("SELECT pg_reload_conf()").await.unwrap();
     };
     switch("on").await;
+    // The processes of the server are told one by one, and later.
+    let error = tokio::time::timeout(DEADLINE, async {
+        loop {
+            match lock.try_acquire().await {
+                Ok(guard) => crate::bed::give_back(guard.unwrap()).await,
+                Err(error) => break error,
+            }
+        }
+    });
+    let error = error.await.unwrap();
     let waiting = start(&lock);
-    let error = lock.try_acquire().await.unwrap_err();
     let said = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
     let said: Vec<String> = said.map(ToString::to_string).collect();
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{said:?}");
