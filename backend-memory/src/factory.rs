@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
+use lockcore::queue::QueueLocks;
 use lockcore::{Error, ErrorKind, LockService, LockUrl, Result, ServiceFactory};
 
 use crate::client::MemoryClient;
@@ -16,9 +16,8 @@ pub const SCHEME: &str = "memory";
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MemoryFactory;
 
-#[async_trait]
 impl ServiceFactory for MemoryFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         let options = url.options();
         let session_timeout = options.duration("session_timeout", MemoryClient::SESSION_TIMEOUT)?;
         options.finish()?;
@@ -36,6 +35,6 @@ impl ServiceFactory for MemoryFactory {
                 ));
             }
         };
-        Ok(Arc::new(memory.client().with_session_timeout(session_timeout).connect().await?))
+        Ok(Arc::new(QueueLocks::new(memory.client().with_session_timeout(session_timeout))))
     }
 }

@@ -20,11 +20,10 @@ pub const SCHEMES: [&str; 2] = ["postgres", "postgresql"];
 #[derive(Debug, Clone, Default)]
 pub struct PostgresFactory;
 
-#[async_trait]
 impl ServiceFactory for PostgresFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         let backend = Postgres::new(PostgresOptions::from_url(url)?);
-        Ok(Arc::new(QueueLocks::connect(backend).await?))
+        Ok(Arc::new(QueueLocks::new(backend)))
     }
 }
 

@@ -10,8 +10,8 @@ use conformance::deadline::{eventually, within};
 use conformance::server::{self, RedisCluster, RedisSentinel};
 use lockcore::queue::QueueLocks;
 use lockcore::{
-    DistributedLockExt, Effect, Entry, EntryId, EntryKind, ErrorKind, Family, LockGuard, LockKey, LockName,
-    LockService, Loss, QueueBackend, Registry, Released, Removed, ServiceFactory,
+    Config, DistributedLockExt, Effect, Entry, EntryId, EntryKind, ErrorKind, Family, LockGuard, LockKey,
+    LockName, LockService, Loss, QueueBackend, Registry, Released, Removed,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
@@ -211,9 +211,10 @@ async fn tls_trusts_only_whom_it_should() {
     fs::write(path("server.key"), key.serialize_pem()).unwrap();
     let server =
         server::Redis::start_tls(&path("ca.pem"), &path("server.pem"), &path("server.key")).await.unwrap();
-    let url = |options: &str| format!("rediss://{}{options}", server.address()).parse().unwrap();
-    let locks = RedisFactory.connect(&url(&format!("?ca={}", path("ca.pem").display()))).await.unwrap();
+    let registry = Registry::new().with("rediss", RedisFactory);
+    let url = |options: &str| Config::new(format!("rediss://{}{options}", server.address()));
+    let locks = registry.connect(&url(&format!("?ca={}", path("ca.pem").display()))).await.unwrap();
     let guard = locks.exclusive("l").unwrap().acquire().await.unwrap();
     assert_eq!(guard.release().await.unwrap(), Released::Held);
-    assert_eq!(RedisFactory.connect(&url("")).await.unwrap_err().kind(), ErrorKind::Unreachable);
+    assert_eq!(registry.connect(&url("")).await.unwrap_err().kind(), ErrorKind::Unreachable);
 }

@@ -165,7 +165,7 @@ pub use lockcore::{
     EntryId, EntryKind, Error, ErrorKind, Failover, Family, Fencing, FencingToken, HeldLock, LastRun, Leader,
     Leadership, LockGuard, LockKey, LockKind, LockName, LockPart, LockService, LockServiceExt, LockSet,
     LockUrl, Loss, LossSignal, Once, QueueEntry, Record, Recorded, Registry, Released, Result, Run, RunEnd,
-    ServiceFactory, SessionState, SetGuard, Turn, Wait,
+    ServiceFactory, SessionEvent, SessionEvents, SessionState, SetGuard, Turn, Wait,
 };
 
 /// The backends of this crate: the cargo features, and the schemes that each brings.
@@ -219,4 +219,29 @@ pub fn registry() -> Registry {
 /// When dropped, a session that was being opened ends by itself.
 pub async fn connect(config: impl Into<Config>) -> Result<Arc<dyn LockService>> {
     registry().connect(&config.into()).await
+}
+
+/// The service of where the URL (or other [configuration](Config)) says that the locks live, which connects in the background: it starts
+/// without a server, and waits for one as it does during an outage.
+///
+/// Call it within the runtime that [`connect`] would be called in. Its [`ready`](LockService::ready) waits for the connection.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fairlock::Result<()> {
+/// let locks = fairlock::connect_lazy("memory://")?;
+/// println!("{}", locks.session()); // connecting
+/// locks.ready().await?;
+/// println!("{}", locks.session()); // live
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of [`Registry::connect_lazy`].
+pub fn connect_lazy(config: impl Into<Config>) -> Result<Arc<dyn LockService>> {
+    registry().connect_lazy(&config.into())
 }

@@ -57,6 +57,6 @@ pub use recipes::{
 pub use record::{Record, Recorded};
 pub use registry::{Registry, ServiceFactory};
 pub use service::LockService;
-pub use session::{Loss, SessionState};
+pub use session::{Loss, SessionEvent, SessionEvents, SessionState};
 pub use snapshot::{EntryDetails, QueuedEntry, Revision, Snapshot};
 pub use url::{LockUrl, UrlOptions};

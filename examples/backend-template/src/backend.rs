@@ -20,9 +20,8 @@ pub const SCHEME: &str = "template";
 #[derive(Debug, Clone, Default)]
 pub struct TemplateFactory;
 
-#[async_trait]
 impl ServiceFactory for TemplateFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         let options = url.options();
         let session_timeout = options.duration("session_timeout", Duration::from_secs(10))?;
         // Whatever else is in the URL is an error that lists the valid options.
@@ -34,7 +33,7 @@ impl ServiceFactory for TemplateFactory {
             ));
         };
         let backend = Template { name: name.clone(), session_timeout };
-        Ok(Arc::new(QueueLocks::connect(backend).await?))
+        Ok(Arc::new(QueueLocks::new(backend)))
     }
 }
 

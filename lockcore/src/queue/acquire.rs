@@ -125,7 +125,7 @@ impl Run<'_> {
         self.place = None;
         self.error = Some(Error::lost(loss));
         let name = &self.request.lock.name;
-        tracing::warn!(%name, %loss, "session lost while waiting: queueing again, behind all others");
+        tracing::debug!(%name, %loss, "session lost while waiting: queueing again, behind all others");
     }
 
     /// Does what the step says, unless time runs out or the session is lost meanwhile.

@@ -32,6 +32,7 @@ impl QueueHold {
     pub(super) fn new(Grant { ticket, entry, token }: Grant) -> Self {
         let loss_signal = LossSignal::new(ticket.open.lease().clone());
         let Ticket { open, lock, .. } = &ticket;
+        open.followed().holds();
         let key = Some(open.unwatched().add(lock.clone(), entry, loss_signal.clone()));
         Self { ticket, token, loss_signal, key }
     }
@@ -40,6 +41,7 @@ impl QueueHold {
     fn give_back(&mut self) {
         if let Some(key) = self.key.take() {
             self.ticket.open.unwatched().forget(key, &self.loss_signal);
+            self.ticket.open.followed().gives_back();
         }
     }
 

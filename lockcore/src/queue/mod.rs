@@ -4,6 +4,7 @@
 mod acquire;
 pub mod attempt;
 mod backoff;
+mod follow;
 mod held;
 mod hold;
 mod janitor;
