@@ -164,8 +164,8 @@ pub use lockcore::{
     AcquireOptions, Capabilities, Clocks, Config, DistributedLock, DistributedLockExt, Effect, Election,
     EntryId, EntryKind, Error, ErrorKind, Failover, Family, Fencing, FencingToken, HeldLock, LastRun, Leader,
     Leadership, LockGuard, LockKey, LockKind, LockName, LockPart, LockService, LockServiceExt, LockSet,
-    LockUrl, Loss, LossSignal, Once, QueueEntry, Record, Recorded, Registry, Released, Result, Run, RunEnd,
-    ServiceFactory, SessionEvent, SessionEvents, SessionState, SetGuard, Turn, Wait,
+    LockUrl, Loss, LossSignal, Once, QueueEntry, QueueView, QueueWatch, Record, Recorded, Registry, Released,
+    Result, Run, RunEnd, ServiceFactory, SessionEvent, SessionEvents, SessionState, SetGuard, Turn, Wait,
 };
 
 /// The backends of this crate: the cargo features, and the schemes that each brings.

@@ -28,7 +28,8 @@ mod name;
 mod opening;
 mod options;
 pub mod queue;
-mod queue_entry;
+mod queue_view;
+mod queue_watch;
 mod recipes;
 mod record;
 mod registry;
@@ -49,7 +50,8 @@ pub use loss_signal::{HeldLock, LossSignal};
 pub use name::LockName;
 pub use opening::{open_once, open_repeatedly};
 pub use options::{AcquireOptions, Wait};
-pub use queue_entry::QueueEntry;
+pub use queue_view::{QueueEntry, QueueView};
+pub use queue_watch::QueueWatch;
 pub use recipes::{
     Election, LastRun, Leader, Leadership, LockPart, LockServiceExt, LockSet, Once, Run, RunEnd, SetGuard,
     Turn,

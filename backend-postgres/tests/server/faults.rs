@@ -18,7 +18,7 @@ async fn keeps_everything(server: &Postgres, trouble: impl AsyncFnOnce()) {
     trouble().await;
     until("the server confirms the hold", async || guard.verify().await.is_ok()).await;
     assert!(guard.is_valid() && !waiting.is_finished());
-    let tokens = |queue: Vec<lockcore::QueueEntry>| queue.iter().map(|entry| entry.token).collect::<Vec<_>>();
+    let tokens = |queue: lockcore::QueueView| queue.iter().map(|entry| entry.token).collect::<Vec<_>>();
     until("both are where they were", async || {
         a.queue().await.is_ok_and(|queue| tokens(queue) == tokens(before.clone()))
     })

@@ -189,7 +189,7 @@ async fn one_entry_that_is_removed_is_the_loss_of_all(context: Context) -> Verdi
     let alice = context.client().await?;
     let guard = two(&context, &alice)?.acquire().await?;
     let lock = alice.locks.exclusive(&name(&context, 1))?;
-    let entry = lock.queue().await?.remove(0);
+    let entry = lock.queue().await?.entries.remove(0);
     let key = lockcore::LockKey { family: entry.kind.family(), name: lock.name().clone() };
     let operator = context.fixture().operator();
     operator
