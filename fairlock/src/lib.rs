@@ -146,7 +146,8 @@
 //! | `redis` | `redis://host:port/0`, `rediss://…`, `redis+sentinel://host:port,…/master`, `redis+cluster://host:port,…` | with exceptions to exclusion, which [`capabilities`](LockService::capabilities) tell and its crate documents |
 //! | `zookeeper` (default) | `zookeeper://host:port,…/path` | |
 //!
-//! Two features more, both off: `blocking` for locks of code that is not async, `tower` for [`fencing`]'s layer for services.
+//! Three features more, all off: `blocking` for locks of code that is not async, `tower` for [`fencing`]'s layer for services, `metrics` for
+//! counters and histograms through the facade of that name.
 //!
 //! A backend that is not in this crate registers its own scheme: `fairlock::registry().with("myscheme", factory)`.
 
@@ -160,6 +161,8 @@ mod guide;
 
 use std::sync::Arc;
 
+#[cfg(feature = "metrics")]
+pub use lockcore::metrics;
 pub use lockcore::{
     AcquireOptions, Capabilities, Clocks, Config, DistributedLock, DistributedLockExt, Effect, Election,
     EntryId, EntryKind, Error, ErrorKind, Failover, Family, Fencing, FencingToken, HeldLock, LastRun, Leader,

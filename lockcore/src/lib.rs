@@ -24,6 +24,10 @@ mod label;
 mod lock;
 mod lock_kind;
 mod loss_signal;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+mod metrics;
 mod name;
 mod opening;
 mod options;

@@ -243,7 +243,7 @@ async fn ask(
         Step::Enqueue => {
             let enqueued = session.enqueue(&ticket.lock, entry).await?;
             match (max_ahead, &enqueued.standing) {
-                (Some(most), Standing::Waits { .. }) if ahead(ticket).await? > most => {
+                (Some(most), Standing::Waits { .. }) if ahead(ticket, enqueued.token).await? > most => {
                     Ok(Event::TooManyAhead)
                 }
                 _ => Ok(Event::Enqueued(enqueued)),
@@ -265,10 +265,10 @@ async fn ask(
     }
 }
 
-/// How many entries are in front of ours.
-async fn ahead(ticket: &Ticket) -> Result<usize> {
-    let queue = ticket.open.session().list(&ticket.lock).await?;
-    Ok(queue.entries.iter().take_while(|entry| entry.id != ticket.id).count())
+/// How many entries are in front of the one with this token, by which they are all called alike.
+async fn ahead(ticket: &Ticket, token: FencingToken) -> Result<usize> {
+    let queue = ticket.open.session().describe(&ticket.lock).await?;
+    Ok(queue.iter().filter(|entry| entry.token < token).count())
 }
 
 fn mismatch(ours: u32, theirs: u32) -> Error {

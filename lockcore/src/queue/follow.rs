@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::error::Error;
+use crate::metrics::Counting;
 use crate::queue::backoff::Backoff;
 use crate::queue::sessions::Sessions;
 use crate::session::{EventSender, Lease, Loss, SessionEvent, SessionEvents, SessionState};
@@ -18,6 +19,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Reports {
     place: Arc<str>,
+    counting: Counting,
     events: EventSender,
     logged: Mutex<Logged>,
 }
@@ -32,7 +34,12 @@ struct Logged {
 
 impl Reports {
     pub(super) fn new(place: Arc<str>) -> Self {
-        Self { place, events: EventSender::default(), logged: Mutex::default() }
+        let counting = Counting::new(&place);
+        Self { place, counting, events: EventSender::default(), logged: Mutex::default() }
+    }
+
+    pub(super) fn counting(&self) -> &Counting {
+        &self.counting
     }
 
     pub(super) fn subscribe(&self) -> SessionEvents {
@@ -41,6 +48,7 @@ impl Reports {
 
     pub(super) fn tell(&self, event: SessionEvent, held: usize) {
         self.events.send(event);
+        self.counting.session(event);
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         let Logged { doubts, losses, ends } = &mut *logged;
         let place = &*self.place;

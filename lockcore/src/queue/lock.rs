@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
+use tracing::Instrument;
 
 use crate::entry::{Entry, EntryId, EntryKind, FencingToken, LockKey};
 use crate::error::{Result, invalid_input};
@@ -11,6 +12,7 @@ use crate::guard::LockGuard;
 use crate::label::encode;
 use crate::lock::DistributedLock;
 use crate::lock_kind::LockKind;
+use crate::metrics::Outcome;
 use crate::name::LockName;
 use crate::options::AcquireOptions;
 use crate::queue::acquire::{Patience, Request, acquire};
@@ -18,6 +20,7 @@ use crate::queue::hold::QueueHold;
 use crate::queue::open::OpenSession;
 use crate::queue::rule::UNBOUNDED;
 use crate::queue::sessions::{Sessions, doing};
+use crate::queue::spans::Subject;
 use crate::queue::standing::{Standing, standing};
 use crate::queue::watch::trusted;
 use crate::queue_view::QueueView;
@@ -125,12 +128,27 @@ impl DistributedLock for QueueLock {
     }
 
     async fn acquire_with(&self, options: &AcquireOptions) -> Result<Option<LockGuard>> {
+        let subject = Subject {
+            lock: &self.key,
+            kind: self.kind,
+            label: options.label.as_ref().unwrap_or(&ORIGIN),
+            place: self.sessions.place(),
+        };
+        let acquisition = subject.acquisition();
+        let counted = self.sessions.counting().waiting(&self.key, self.kind);
         let grant = match self.request(options) {
-            Ok(request) => acquire(&self.sessions, &request).await,
+            Ok(request) => acquire(&self.sessions, &request).instrument(acquisition.span.clone()).await,
             Err(error) => Err(error),
         };
+        let counted = counted.ends(match &grant {
+            Ok(Some(_)) => Outcome::Granted,
+            Ok(None) => Outcome::NotInTime,
+            Err(_) => Outcome::Failed,
+        });
+        let token = grant.as_ref().ok().and_then(Option::as_ref).map(|grant| grant.token);
+        let span = acquisition.ends(token, subject);
         let grant = grant.map_err(doing("acquire", Some(&self.key), self.sessions.place()))?;
-        Ok(grant.map(|grant| LockGuard::new(Box::new(QueueHold::new(grant)))))
+        Ok(grant.map(|grant| LockGuard::new(Box::new(QueueHold::new(grant, counted, span)))))
     }
 
     async fn queue(&self) -> Result<QueueView> {

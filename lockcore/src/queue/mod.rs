@@ -14,6 +14,7 @@ mod open;
 mod reentry;
 pub mod rule;
 mod sessions;
+mod spans;
 mod watch;
 
 pub(crate) mod standing;

@@ -12,6 +12,7 @@ use crate::backend::{QueueBackend, QueueSession};
 use crate::capabilities::Capabilities;
 use crate::entry::LockKey;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{Counting, counted};
 use crate::queue::backoff::Backoff;
 use crate::queue::follow::{Followed, Reports, follow, open_next};
 use crate::queue::open::OpenSession;
@@ -105,6 +106,11 @@ impl Sessions {
         self.backend.identity()
     }
 
+    /// Counts what becomes of its locks and sessions.
+    pub(super) fn counting(&self) -> &Counting {
+        self.reports.counting()
+    }
+
     /// How long connecting may take.
     pub(super) fn connect_timeout(&self) -> Duration {
         self.backend.connect_timeout()
@@ -179,7 +185,7 @@ impl Sessions {
     fn opened(self: &Arc<Self>, opened: Result<Arc<dyn QueueSession>>) -> Result<Arc<OpenSession>> {
         let mut state = self.lock();
         state.opening = None;
-        let session = opened?;
+        let session = counted(opened?, self.counting());
         let followed = Arc::new(Followed::new(session.lease().clone(), self.reports.clone()));
         let open = Arc::new(OpenSession::new(session, self.place.clone(), followed.clone()));
         state.pauses = Backoff::default();
