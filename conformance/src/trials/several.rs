@@ -48,7 +48,9 @@ async fn one_of_the_crowd(context: Context, locks: Arc<dyn LockService>, history
         let valid = guard.is_valid();
         holds.into_iter().for_each(|hold| hold.ends(valid));
         let released = guard.release().await?;
-        check!(released == Released::Held, "released: {released:?}");
+        // A machine that is busy enough can cost a session, which is no matter of order.
+        let in_time = !matches!(released, Released::Lost(Loss::Removed | Loss::Closed));
+        check!(in_time, "released: {released:?}");
     }
     Ok(())
 }
