@@ -11,12 +11,13 @@ use crate::config::Config;
 use crate::error::{Result, invalid_config};
 use crate::service::LockService;
 use crate::url::LockUrl;
+use crate::url_options::UrlOption;
 
 /// Makes the lock service for a URL; one for each backend.
 #[async_trait]
 pub trait ServiceFactory: Debug + Send + Sync + 'static {
-    /// Connects to what the URL names. Every option that the backend does not know must be an error; see
-    /// [`UrlOptions`](crate::UrlOptions).
+    /// Connects to what the URL names. Every option that the backend does not know must be an error, as
+    /// [`LockUrl::options`] makes it.
     ///
     /// # Errors
     ///
@@ -24,6 +25,11 @@ pub trait ServiceFactory: Debug + Send + Sync + 'static {
     /// server answers, such as [`PermissionDenied`](crate::ErrorKind::PermissionDenied); and
     /// [`Unreachable`](crate::ErrorKind::Unreachable).
     async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>>;
+
+    /// The options that it declares, for those who tell users of them.
+    fn options(&self) -> &'static [UrlOption] {
+        &[]
+    }
 }
 
 /// The URL schemes that a program knows. Anybody may add some.
@@ -57,6 +63,11 @@ impl Registry {
     /// The schemes that it knows, in alphabetical order.
     pub fn schemes(&self) -> impl Iterator<Item = &'static str> {
         self.factories.keys().copied()
+    }
+
+    /// The options of a scheme, which are none for an unknown one; every scheme has [`require`](UrlOption::REQUIRE) in addition.
+    pub fn options(&self, scheme: &str) -> &'static [UrlOption] {
+        self.factories.get(scheme).map_or(&[], |factory| factory.options())
     }
 
     /// Connects to what the configuration names.
