@@ -64,4 +64,4 @@ mod trust;
 mod watches;
 
 pub use backend::{FileFactory, FileLocks, SCHEME};
-pub use options::FileOptions;
+pub use options::{FileOptions, OPTIONS};

@@ -37,14 +37,19 @@ mod queue_watch;
 mod recipes;
 mod record;
 mod registry;
+mod secret;
 mod service;
 pub mod session;
 mod snapshot;
+#[cfg(feature = "tls")]
+pub mod tls;
+mod tls_files;
 mod url;
+mod url_options;
 
 pub use backend::{Enqueued, QueueBackend, QueueSession, Removed, UNWATCHED, in_one_order, watches_held};
 pub use capabilities::{Capabilities, Clocks, Failover, Fencing};
-pub use config::Config;
+pub use config::{Config, OptionValue};
 pub use entry::{Entry, EntryId, EntryKind, Family, FencingToken, LockKey};
 pub use error::{Effect, Error, ErrorKind, Result};
 pub use guard::{Hold, LockGuard, Released};
@@ -62,7 +67,10 @@ pub use recipes::{
 };
 pub use record::{Record, Recorded};
 pub use registry::{Registry, ServiceFactory};
+pub use secret::{Credentials, Secret};
 pub use service::LockService;
 pub use session::{Loss, SessionEvent, SessionEvents, SessionState};
 pub use snapshot::{EntryDetails, QueuedEntry, Revision, Snapshot};
-pub use url::{LockUrl, UrlOptions};
+pub use tls_files::TlsFiles;
+pub use url::LockUrl;
+pub use url_options::{UrlOption, UrlOptions};

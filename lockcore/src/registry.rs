@@ -9,17 +9,23 @@ use crate::config::Config;
 use crate::error::{Result, invalid_config};
 use crate::service::LockService;
 use crate::url::LockUrl;
+use crate::url_options::UrlOption;
 
 /// Makes the lock service for a URL; one for each backend.
 pub trait ServiceFactory: Debug + Send + Sync + 'static {
     /// The service of what the URL names, which connects by itself and is not connected yet: such as
-    /// [`QueueLocks::new`](crate::queue::QueueLocks::new). Every option that the backend does not know must be an error; see
-    /// [`UrlOptions`](crate::UrlOptions).
+    /// [`QueueLocks::new`](crate::queue::QueueLocks::new). Every option that the backend does not know must be an error, as
+    /// [`LockUrl::options`] makes it.
     ///
     /// # Errors
     ///
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for a URL or an option that the backend does not understand.
     fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>>;
+
+    /// The options that it declares, for those who tell users of them.
+    fn options(&self) -> &'static [UrlOption] {
+        &[]
+    }
 }
 
 /// The URL schemes that a program knows. Anybody may add some.
@@ -53,6 +59,11 @@ impl Registry {
     /// The schemes that it knows, in alphabetical order.
     pub fn schemes(&self) -> impl Iterator<Item = &'static str> {
         self.factories.keys().copied()
+    }
+
+    /// The options of a scheme, which are none for an unknown one; every scheme has [`require`](UrlOption::REQUIRE) in addition.
+    pub fn options(&self, scheme: &str) -> &'static [UrlOption] {
+        self.factories.get(scheme).map_or(&[], |factory| factory.options())
     }
 
     /// Connects to what the configuration names.
