@@ -32,6 +32,8 @@ pub(crate) struct FileSession {
     tie: AbortHandle,
     /// Those of one session do not get into one another's way, and are accepted in the order of their calls.
     appending: tokio::sync::Mutex<()>,
+    /// Whoever closes a session that somebody else is closing waits until that is done.
+    closing: tokio::sync::Mutex<()>,
     /// Whether the directory is in memory.
     pub(crate) in_memory: bool,
 }
@@ -118,6 +120,7 @@ impl FileSession {
             entries,
             tie: tokio::spawn(tied).abort_handle(),
             appending: tokio::sync::Mutex::default(),
+            closing: tokio::sync::Mutex::default(),
             in_memory: false,
         }
     }
@@ -357,6 +360,7 @@ impl QueueSession for FileSession {
     }
 
     async fn close(&self) -> Result<()> {
+        let _closing = self.closing.lock().await;
         let remains = self.entries.end(Loss::Closed);
         let mut busy = self.elsewhere(|_| remains.remove()).await?;
         let mut pause = SHORTEST;

@@ -319,3 +319,16 @@ async fn a_remover_that_was_passed_by_removes_nothing_of_others() {
         assert!(root.path().join("locks/x/counter").exists(), "{}", replaced.display());
     }
 }
+
+#[tokio::test]
+async fn whoever_closes_a_session_has_nothing_left_whoever_else_does() {
+    let root = tempfile::tempdir().unwrap();
+    let session = session(&root);
+    enqueue(&session).await;
+    let there = || root.path().join("locks/x").exists();
+    let close = async || {
+        session.close().await.unwrap();
+        there()
+    };
+    assert_eq!(tokio::join!(close(), close()), (false, false));
+}
