@@ -87,6 +87,13 @@ impl Other {
         (other, token)
     }
 
+    /// What it has open, as the system names that.
+    fn open_files(&self) -> Vec<String> {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.child.id().unwrap())).unwrap();
+        let links = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
+        links.map(|link| link.to_string_lossy().into_owned()).collect()
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
@@ -123,6 +130,8 @@ async fn however_many_processes_wait_a_killed_holder_makes_room_for_the_next() {
     until_queue(&lock, 2).await;
     let crowd: Vec<_> = (2..PROCESSES).map(|_| Other::start(&root)).collect();
     until_queue(&lock, PROCESSES).await;
+    let open: Vec<_> = crowd.iter().flat_map(Other::open_files).collect();
+    assert!(open.len() > PROCESSES && !open.iter().any(|file| file.contains("inotify")), "{open:?}");
 
     holder.signal(Signal::KILL);
     let given: u64 = next.says("holding").await.parse().unwrap();
