@@ -191,9 +191,7 @@ impl EtcdOptions {
 
     /// Why TLS with this server is refused, if it is. The client library does not always tell.
     pub(crate) async fn tls_refusal(&self, server: &str) -> Option<Error> {
-        let host = server.rsplit_once(':').map_or(server, |(host, _)| host).trim_matches(['[', ']']);
-        let name = self.domain.as_deref().unwrap_or(host);
-        tls::why_refused(server, name, self.tls.as_ref()?).await
+        tls::why_refused(server, self.domain.as_deref(), self.tls.as_ref()?).await
     }
 
     fn tls_options(&self, files: &TlsFiles) -> Result<TlsOptions> {

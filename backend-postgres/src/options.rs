@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use lockcore::{Credentials, LockUrl, Result, Secret, UrlOption};
+use lockcore::{Credentials, LockUrl, Result, Secret, UrlOption, host_and_port};
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
@@ -204,8 +204,8 @@ impl PostgresOptions {
 
     fn config(&self, server: &str, password: Option<&str>) -> Config {
         let mut config = Config::new();
-        let (host, port) = server.rsplit_once(':').unwrap_or((server, ""));
-        config.host(host.trim_matches(['[', ']'])).port(port.parse().unwrap_or(DEFAULT_PORT));
+        let (host, port) = host_and_port(server);
+        config.host(host).port(port.unwrap_or(DEFAULT_PORT));
         if let Some(user) = &self.user {
             config.user(user.user());
         }

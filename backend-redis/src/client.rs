@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockcore::{Credentials, Result, tls};
+use lockcore::{Credentials, Result, host_and_port, tls};
 use redis::cluster::ClusterClient;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
@@ -108,12 +108,11 @@ impl Access {
     }
 
     fn address(&self, server: &str) -> RedisResult<ConnectionAddr> {
-        let parts = server.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-        let Some((host, port)) = parts else {
+        let (host, Some(port)) = host_and_port(server) else {
             let what = (ErrorKind::InvalidClientConfig, "expected host:port", server.to_owned());
             return Err(what.into());
         };
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = host.to_owned();
         Ok(match self.certificates {
             Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
             None => ConnectionAddr::Tcp(host, port),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::select_ok;
-use lockcore::{Effect, Error, Result};
+use lockcore::{Effect, Error, Result, tls};
 use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisResult};
 
 use crate::client::Access;
@@ -44,8 +44,24 @@ impl Servers {
             .set_connection_timeout(Some(patience))
             .set_response_timeout(Some(patience))
             .set_pipeline_buffer_size(1024);
-        let connected = self.link(Access::read(&self.options)?, config).await;
-        connected.map_err(|source| error(source, &self.context("connection")).with_effect(Effect::None))
+        let failure = match self.link(Access::read(&self.options)?, config).await {
+            Ok(link) => return Ok(link),
+            Err(source) => error(source, &self.context("connection")),
+        };
+        Err(self.refusal().await.unwrap_or(failure).with_effect(Effect::None))
+    }
+
+    /// Why TLS is refused, if it is with all of them. The client library does not always tell.
+    async fn refusal(&self) -> Option<Error> {
+        let servers = match &self.options.topology {
+            Topology::Single { server } => std::slice::from_ref(server),
+            Topology::Sentinel { sentinels: servers, .. } | Topology::Cluster { seeds: servers } => servers,
+        };
+        let (files, mut refused) = (self.options.tls.as_ref()?, None);
+        for server in servers {
+            refused = Some(tls::why_refused(server, None, files).await?);
+        }
+        refused.map(|refused| refused.with_context(self.context("connection")))
     }
 
     async fn link(&self, access: Access, config: AsyncConnectionConfig) -> RedisResult<Link> {

@@ -1,7 +1,5 @@
 //! Certificates, of the servers and of ours, against real servers.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use backend_redis::{Redis, RedisFactory, RedisOptions};
 use conformance::certificates::{Certificates, REFUSED};
 use conformance::deadline::within;
@@ -35,6 +33,22 @@ async fn what_tls_refuses_is_told_with_server_and_reason() {
                 "{certificate} {authority} {ours:?}: {text}"
             );
         }
+    }
+}
+
+/// The client library does not tell it of these.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_tls_refuses_of_sentinels_and_nodes_is_told_as_well() {
+    let certificates = Certificates::new().unwrap();
+    let server = server::Redis::start_tls(certificates.of("server")).await.unwrap();
+    for options in
+        [RedisOptions::sentinel([server.address()], "main"), RedisOptions::cluster([server.address()])]
+    {
+        let options = options.with_tls(certificates.files("other-ca", Some("client")));
+        let error = within("a refusal", Redis::new(options).open_session()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(server.address()) && text.contains("UnknownIssuer"), "{text}");
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Dialer {
     /// How long the session lasts: what was asked for, then the least that any server has granted. (A new leader begins
     /// with what was granted first, whatever was granted later.)
     pub(crate) session_timeout: Duration,
-    /// Why no connection can be made before somebody changes something: the last such reason.
+    /// Why no connection with the server that was tried last can be made before somebody changes something.
     refusal: Option<Error>,
 }
 
@@ -56,19 +56,22 @@ impl Dialer {
     }
 
     /// Tries the servers until one takes this session, or opens a new one. Fails when there is no session to be had, or no
-    /// connection before somebody changes something.
+    /// connection with any before somebody changes something.
     pub(crate) async fn dial_until_connected(&mut self, session: Option<&SessionInfo>) -> Result<Dialed> {
         loop {
+            let mut refusals = Vec::new();
             for _ in 0..self.servers.len().max(1) {
                 let dialed = self.dial(session).await;
                 if let Some(dialed) = dialed.map_err(|source| self.not_opened(source))? {
                     return Ok(dialed);
                 }
+                refusals.extend(self.refusal.take());
             }
-            if let Some(refusal) = self.refusal.take() {
-                return Err(refusal);
+            // As long as one of them may come back there is hope.
+            match refusals.pop() {
+                Some(refusal) if refusals.len() + 1 == self.servers.len() => return Err(refusal),
+                _ => sleep(PAUSE).await,
             }
-            sleep(PAUSE).await;
         }
     }
 
@@ -89,6 +92,7 @@ impl Dialer {
         &mut self,
         session: Option<&SessionInfo>,
     ) -> Result<Option<Dialed>, ClientError> {
+        self.refusal = None;
         self.servers.rotate_left(1.min(self.servers.len()));
         let server = self.servers.front().ok_or(ClientError::BadArguments(&"no servers"))?;
         let connector = match self.options.connector(self.session_timeout) {
@@ -106,7 +110,6 @@ impl Dialer {
         let (sent, files) = (Clock::Boot.now(), self.options.tls());
         match timeout(self.silence(), Connection::open(connector, server, files.is_some())).await {
             Ok(Ok((connection, work))) => {
-                self.refusal = None;
                 return Ok(Some(Dialed { connection: Arc::new(connection), work, sent }));
             }
             Ok(Err(

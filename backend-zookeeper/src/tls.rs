@@ -10,20 +10,15 @@ pub(crate) use off::{check, encrypted, refusal};
 mod on {
     use base64::Engine as _;
     use base64::prelude::BASE64_STANDARD;
-    use lockcore::{Error, Result, TlsFiles, tls};
+    use lockcore::{Error, Result, TlsFiles, host_and_port, tls};
     use rustls::pki_types::ServerName;
     use zookeeper_client::{Connector, TlsOptions};
 
     use crate::options::invalid;
 
-    /// What has to be in the certificate of this server.
-    fn host(server: &str) -> &str {
-        server.rsplit_once(':').map_or(server, |(host, _)| host).trim_matches(['[', ']'])
-    }
-
     /// The library panics if a server can have no certificate.
     pub(crate) fn check(servers: &[String]) -> Result<()> {
-        servers.iter().try_for_each(|server| match ServerName::try_from(host(server)) {
+        servers.iter().try_for_each(|server| match ServerName::try_from(host_and_port(server).0) {
             Ok(_) => Ok(()),
             Err(source) => Err(invalid(format!("{server} can have no certificate")).with_source(source)),
         })
@@ -55,7 +50,7 @@ mod on {
 
     /// Why this server, or we, refused the other, if that is so. The library keeps it for itself.
     pub(crate) async fn refusal(server: &str, files: &TlsFiles) -> Option<Error> {
-        let refused = tls::why_refused(server, host(server), files).await?;
+        let refused = tls::why_refused(server, None, files).await?;
         Some(refused.with_context(format!("ZooKeeper at {server}")))
     }
 }

@@ -14,9 +14,11 @@ type Authority = CertifiedIssuer<'static, KeyPair>;
 /// The name for which no server of the tests is called.
 pub const ELSEWHERE: &str = "elsewhere.example";
 
-/// What TLS must refuse: for each certificate of a server which authority the client trusts, which certificate it has, and what the
-/// error says then. The server demands a certificate of `ca`.
-pub const REFUSED: [(&str, &[(&str, Option<&str>, &str)]); 3] = [
+/// Which authority a client trusts, which certificate it has, and what the error says then.
+pub type Refusal = (&'static str, Option<&'static str>, &'static str);
+
+/// What TLS must refuse, for each certificate of a server. The server demands a certificate of `ca`.
+pub const REFUSED: [(&str, &[Refusal]); 3] = [
     (
         "server",
         &[

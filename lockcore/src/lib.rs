@@ -72,5 +72,5 @@ pub use service::LockService;
 pub use session::{Loss, SessionEvent, SessionEvents, SessionState};
 pub use snapshot::{EntryDetails, QueuedEntry, Revision, Snapshot};
 pub use tls_files::TlsFiles;
-pub use url::LockUrl;
+pub use url::{LockUrl, host_and_port};
 pub use url_options::{UrlOption, UrlOptions};

@@ -1,12 +1,13 @@
 //! What drivers that speak TLS have in common, with the cargo feature `tls`.
 
 use std::error::Error as StdError;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{io, iter};
 
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::AsyncReadExt;
@@ -16,6 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::error::{Error, ErrorKind, Result, invalid_config};
 use crate::tls_files::TlsFiles;
+use crate::url::host_and_port;
 
 /// Sees to it that client libraries find a provider of cryptography where several could be meant. One that the application has chosen
 /// stays.
@@ -37,9 +39,9 @@ pub fn trusted_certificates() -> Vec<CertificateDer<'static>> {
 ///
 /// Those of [`TlsFiles::authority`]; [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if a certificate cannot be read.
 pub fn roots(files: &TlsFiles) -> Result<RootCertStore> {
-    let certificates = match files.authority()? {
-        Some(pem) => certificates(&pem)?,
-        None => trusted_certificates(),
+    let certificates = match (&files.authority, files.authority()?) {
+        (Some(file), Some(pem)) => certificates(&pem, file)?,
+        _ => trusted_certificates(),
     };
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates);
@@ -52,15 +54,20 @@ pub fn roots(files: &TlsFiles) -> Result<RootCertStore> {
 ///
 /// Those of [`TlsFiles::identity`]; [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if one cannot be read.
 pub fn identity(files: &TlsFiles) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>> {
-    let Some((certificate, key)) = files.identity()? else { return Ok(None) };
-    let key = PrivateKeyDer::from_pem_slice(&key)
-        .map_err(|source| invalid_config("the key of our certificate cannot be read").with_source(source))?;
-    Ok(Some((certificates(&certificate)?, key)))
+    let (Some((file, key_file)), Some((certificate, key))) = (&files.certificate, files.identity()?) else {
+        return Ok(None);
+    };
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|source| damaged(key_file, source))?;
+    Ok(Some((certificates(&certificate, file)?, key)))
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+fn certificates(pem: &[u8], file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let read = CertificateDer::pem_slice_iter(pem).collect::<std::result::Result<Vec<_>, _>>();
-    read.map_err(|source| invalid_config("a certificate cannot be read").with_source(source))
+    read.map_err(|source| damaged(file, source))
+}
+
+fn damaged(file: &Path, source: pem::Error) -> Error {
+    invalid_config(format!("{} is damaged", file.display())).with_source(source)
 }
 
 /// What an error means at whose bottom TLS said no: the certificate of the server is not what it has to be, or ours is not to it.
@@ -70,13 +77,14 @@ pub fn refused(error: &(dyn StdError + 'static)) -> Option<Error> {
 }
 
 /// Makes one more handshake with a server with which no connection can be made, to find out whether TLS said no: client libraries do
-/// not always tell. `host` is the name that has to be in its certificate.
+/// not always tell. The name in its certificate has to be `name`, or else the host by which we call it.
 ///
 /// # Cancel safety
 ///
 /// Dropping it closes the connection.
-pub async fn why_refused(server: &str, host: &str, files: &TlsFiles) -> Option<Error> {
-    let refused = timeout(HANDSHAKE, shake_hands(server, host, files)).await.ok()?.err()?;
+pub async fn why_refused(server: &str, name: Option<&str>, files: &TlsFiles) -> Option<Error> {
+    let name = name.unwrap_or_else(|| host_and_port(server).0);
+    let refused = timeout(HANDSHAKE, shake_hands(server, name, files)).await.ok()?.err()?;
     self::refused(&*refused).map(|error| error.with_source(refused))
 }
 
@@ -85,7 +93,7 @@ const HANDSHAKE: Duration = Duration::from_secs(1);
 
 async fn shake_hands(
     server: &str,
-    host: &str,
+    name: &str,
     files: &TlsFiles,
 ) -> Result<(), Box<dyn StdError + Send + Sync>> {
     choose_provider();
@@ -94,7 +102,7 @@ async fn shake_hands(
         Some((certificates, key)) => builder.with_client_auth_cert(certificates, key)?,
         None => builder.with_no_client_auth(),
     };
-    let (name, stream) = (ServerName::try_from(host.to_owned())?, TcpStream::connect(server).await?);
+    let (name, stream) = (ServerName::try_from(name.to_owned())?, TcpStream::connect(server).await?);
     let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     // A server may say only afterwards that it wants a certificate.
     stream.read_u8().await?;

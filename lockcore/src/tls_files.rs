@@ -8,8 +8,8 @@ use crate::error::{Result, invalid_config};
 /// can be renewed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    authority: Option<PathBuf>,
-    certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) authority: Option<PathBuf>,
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl TlsFiles {

@@ -103,6 +103,16 @@ impl LockUrl {
     }
 }
 
+/// The host of a server `host:port`, without the brackets of an IPv6 address, and the port.
+///
+/// ```
+/// assert_eq!(lockcore::host_and_port("[::1]:2181"), ("::1", Some(2181)));
+/// ```
+pub fn host_and_port(server: &str) -> (&str, Option<u16>) {
+    let (host, port) = server.rsplit_once(':').unwrap_or((server, ""));
+    (host.trim_start_matches('[').trim_end_matches(']'), port.parse().ok())
+}
+
 fn endpoint(host: &str, default_port: u16) -> Result<String> {
     // The colons of an IPv6 address stand in brackets.
     let end = host.rfind(']').map_or(0, |bracket| bracket + 1);

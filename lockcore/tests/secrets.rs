@@ -19,7 +19,7 @@ fn credentials(url: &str) -> Result<Option<Credentials>> {
 }
 
 fn refusal<T: std::fmt::Debug>(result: Result<T>) -> String {
-    let error = result.unwrap_err();
+    let error = result.expect_err("it is refused");
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     let text = format!("{error} {error:?}");
     assert!(!text.contains("s3cr3t"), "{text}");
@@ -94,8 +94,7 @@ fn credentials_come_from_one_place() {
 fn files_for_tls_are_found_and_refused() {
     let tls = |query: &str, by_scheme| {
         let url: LockUrl = format!("zk://h?{query}").parse()?;
-        let files = url.options(&OPTIONS)?.tls(by_scheme);
-        files
+        url.options(&OPTIONS)?.tls(by_scheme)
     };
     assert_eq!(tls("", false).unwrap(), None);
     assert_eq!(tls("tls=false", true).unwrap(), None);

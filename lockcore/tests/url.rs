@@ -155,8 +155,9 @@ fn read<T>(
     value: &str,
     read: impl Fn(&lockcore::UrlOptions<'_>, &str) -> lockcore::Result<T>,
 ) -> Result<T, String> {
-    let url = parse("zk://h").with_options([(name.to_owned(), value.to_owned())]).unwrap();
-    let options = url.options(&OPTIONS).unwrap();
+    let url = parse("zk://h").with_options([(name.to_owned(), value.to_owned())]);
+    let url = url.expect("no option is given twice");
+    let options = url.options(&OPTIONS).expect("the option is declared");
     read(&options, name).map_err(|error| {
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
         error.to_string()

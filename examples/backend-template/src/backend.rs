@@ -17,7 +17,7 @@ use crate::session::TemplateSession;
 pub const SCHEME: &str = "template";
 
 /// The options of such URLs, with their defaults.
-pub const OPTIONS: [UrlOption; 1] = [UrlOption::SESSION_TIMEOUT];
+const OPTIONS: [UrlOption; 1] = [UrlOption::SESSION_TIMEOUT];
 
 /// Makes the lock service for a URL such as `template://name?session_timeout=10s`.
 #[derive(Debug, Clone, Default)]
