@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 
 use etcd_client::Error as ClientError;
-use lockcore::{Effect, Error, ErrorKind};
+use lockcore::{Effect, Error, ErrorKind, tls};
 use tonic::{Code, Status};
 
 type Row = (ErrorKind, Effect, bool, &'static str);
@@ -21,6 +21,9 @@ const REFUSED: Row =
 /// The one table of errors. What is not sure to have changed nothing has an unknown effect.
 pub(crate) fn error(source: ClientError) -> Error {
     use ClientError as E;
+    if let Some(refused) = tls::refused(cause(&source)) {
+        return refused.with_source(Said(source));
+    }
     let (kind, effect, retryable, message) = match &source {
         E::GRpcStatus(status) => row(status),
         // The two streams say so when they end.
@@ -46,7 +49,9 @@ struct Said(ClientError);
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            ClientError::GRpcStatus(status) if status.message().is_empty() => f.write_str(status.code().description()),
+            ClientError::GRpcStatus(status) if status.message().is_empty() => {
+                f.write_str(status.code().description())
+            }
             ClientError::GRpcStatus(status) => f.write_str(status.message()),
             error => error.fmt(f),
         }
@@ -59,6 +64,16 @@ impl std::error::Error for Said {
             ClientError::GRpcStatus(status) => status.source(),
             error => error.source(),
         }
+    }
+}
+
+/// What an error of the client library contains, which it does not tell as its source.
+fn cause(source: &ClientError) -> &(dyn std::error::Error + 'static) {
+    match source {
+        ClientError::GRpcStatus(status) => status,
+        ClientError::TransportError(error) => error,
+        ClientError::IoError(error) => error,
+        other => other,
     }
 }
 
@@ -130,6 +145,12 @@ pub(crate) fn is_settled(error: &Error) -> bool {
     let source = error.source().and_then(|source| source.downcast_ref::<Said>());
     error.effect() == Effect::None
         || matches!(source, Some(Said(ClientError::GRpcStatus(status))) if is_full(status))
+}
+
+/// Whether the server does not take the password.
+pub(crate) fn refuses_password(error: &Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<Said>());
+    matches!(source, Some(Said(ClientError::GRpcStatus(status))) if is_about_credentials(status.message()))
 }
 
 fn is_about_credentials(message: &str) -> bool {

@@ -7,11 +7,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
 use fairlock::ErrorKind;
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, setrlimit};
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::output::{self, NobodyReads};
-use crate::scarcity::is_scarcity;
 use crate::signals::asks_to_end;
 
 /// A promise was broken.
@@ -40,21 +40,21 @@ pub(crate) const CONFIG: u8 = 78;
 pub(crate) struct Failure {
     code: u8,
     message: String,
-    scarcity: bool,
+    transient: bool,
 }
 
 impl Failure {
     pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), scarcity: false }
+        Self { code, message: message.into(), transient: false }
     }
 
     pub(crate) fn code(&self) -> u8 {
         self.code
     }
 
-    /// Whether there was too little of something for a moment.
-    pub(crate) fn is_scarcity(&self) -> bool {
-        self.scarcity
+    /// Whether it is for want of something of the system that others may give back: open files, processes, memory.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.transient
     }
 
     /// With what was being done in front.
@@ -79,7 +79,9 @@ impl fmt::Display for Failure {
 
 impl From<fairlock::Error> for Failure {
     fn from(error: fairlock::Error) -> Self {
-        Self { scarcity: is_scarcity(&error), ..Self::new(code(error.kind()), chain(&error)) }
+        // What a server says that can be repeated is not of this system.
+        let transient = error.is_retryable() && error.kind() == ErrorKind::Backend;
+        Self { transient, ..Self::new(code(error.kind()), chain(&error)) }
     }
 }
 
@@ -88,7 +90,9 @@ impl From<io::Error> for Failure {
         if error.get_ref().is_some_and(|cause| cause.is::<NobodyReads>()) {
             return Self::new(128 + 13, "");
         }
-        Self { scarcity: is_scarcity(&error), ..Self::new(OTHER, chain(&error)) }
+        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        let transient = matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::NOMEM));
+        Self { transient, ..Self::new(OTHER, chain(&error)) }
     }
 }
 

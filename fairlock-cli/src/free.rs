@@ -52,7 +52,7 @@ async fn becomes_free(
     };
     match waited {
         Some(free) => free.map(|()| None).map_err(Failure::from),
-        None => Ok(Some(lock.queue().await?)),
+        None => Ok(Some(lock.queue().await?.entries)),
     }
 }
 

@@ -110,7 +110,7 @@ JSON: an array of objects, the first in the queue first, with
   id        identity of the entry
   since     when it was accepted into the queue (RFC 3339), or null
   label     what its owner says about itself
-  host      the machine of its owner, or null if it gave another label
+  host      the machine of its owner, or null if that is not known
   pid       the process of its owner there, or null
 With --watch: such an array on a line of its own after each change.
 

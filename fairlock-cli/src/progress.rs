@@ -77,8 +77,10 @@ impl Progress {
     fn show(&mut self, number: usize, name: &str, queue: &[QueueEntry]) {
         let own = &mut self.own[number];
         if own.is_none() {
-            // Others may have the same label, but we have only just come.
-            *own = queue.iter().rfind(|entry| entry.label == self.label).map(|entry| entry.id.clone());
+            // Others may have the same label, but not be the same process; and we have only just come.
+            let is_ours =
+                |entry: &&QueueEntry| entry.label == self.label && entry.pid == Some(std::process::id());
+            *own = queue.iter().rfind(is_ours).map(|entry| entry.id.clone());
         }
         let own = queue.iter().find(|entry| own.as_ref() == Some(&entry.id)).filter(|own| !own.holds);
         let Some(position) = own.map(|own| own.position).filter(|_| self.shown_from <= Instant::now()) else {
@@ -154,7 +156,7 @@ mod tests {
             label: label.to_string(),
             since: Some(UNIX_EPOCH),
         };
-        QueueEntry::view(kinds.iter().zip('a'..).map(entry).collect(), LockKind::Exclusive)
+        fairlock::QueueView::new(kinds.iter().zip('a'..).map(entry).collect(), LockKind::Exclusive).entries
     }
 
     #[test]

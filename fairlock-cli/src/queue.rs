@@ -103,15 +103,8 @@ pub(crate) struct Row<'e> {
     pid: Option<u32>,
 }
 
-/// The host and the process, where the label is the one that is given to those who give none.
-fn host_and_pid(label: &str) -> Option<(&str, u32)> {
-    let (host, pid) = label.rsplit_once(':')?;
-    Some((host, pid.parse().ok()?)).filter(|_| !host.is_empty())
-}
-
 impl<'e> From<&'e QueueEntry> for Row<'e> {
     fn from(entry: &'e QueueEntry) -> Self {
-        let process = host_and_pid(&entry.label);
         let (kind, permits, limit) = match entry.kind {
             EntryKind::Exclusive => ("exclusive", None, None),
             EntryKind::Shared => ("shared", None, None),
@@ -127,8 +120,8 @@ impl<'e> From<&'e QueueEntry> for Row<'e> {
             id: entry.id.as_str(),
             since: entry.since.map(|since| humantime::format_rfc3339_millis(since).to_string()),
             label: &entry.label,
-            host: process.map(|(host, _)| host),
-            pid: process.map(|(_, pid)| pid),
+            host: entry.host.as_deref(),
+            pid: entry.pid,
         }
     }
 }

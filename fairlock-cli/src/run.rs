@@ -12,7 +12,7 @@ use crate::exit::{self, Exit, Failure};
 use crate::held::Held;
 use crate::link::SHARED;
 use crate::output;
-use crate::scarcity::patiently;
+use crate::patience::Patience;
 use crate::service::{check_shared, close, connect, place, shown};
 use crate::signals::Signals;
 use crate::supervise::{Ended, Standby, Supervised, Terms};
@@ -30,57 +30,72 @@ pub(crate) async fn run(
     if options.wanted.verbose {
         output::diagnostic(format_args!("the locks live at {}", shown(&place)?));
     }
+    let patience = Patience::new(options.acquire().wait);
     let service = tokio::select! {
         biased;
         signal = signals.ending() => return Ok(Exit::Signal(signal)),
-        service = patiently(&options.wanted, async || connect(url).await) => service?,
+        service = patience.repeat(|| connect(url)) => service?,
     };
-    let ended = under_lock(&*service, &place, options, &mut signals, started).await;
+    let work = Work { service: &*service, place: &place, options, patience };
+    let ended = work.under_lock(&mut signals, started).await;
     close(&*service).await;
     ended
 }
 
-async fn under_lock(
-    service: &dyn LockService,
-    place: &str,
-    options: &RunOptions,
-    signals: &mut Signals,
-    started: impl FnOnce(),
-) -> Result<Exit, Failure> {
-    check(service, options)?;
-    let terms = terms(options, service.session_time())?;
-    let locks = locks(service, options)?;
-    if options.may_wait_for_itself() {
-        refuse_nested(&locks).await?;
-    }
-    let standby = tokio::select! {
-        biased;
-        signal = signals.ending() => return Ok(Exit::Signal(signal)),
-        standby = patiently(&options.wanted, async || standby(options, terms)) => standby?,
-    };
-    let taken = tokio::select! {
-        biased;
-        signal = signals.ending() => return Ok(Exit::Signal(signal)),
-        taken = take(service, &locks, options) => taken?,
-    };
-    match taken {
-        Taken::Held(held) => {
-            let variables = told(place, &locks, &held)?;
-            holding(held, standby, variables, options, terms, signals, started).await
-        }
-        Taken::NotInTime => Err(options.wanted.not_in_time()),
-        Taken::NotNeeded(why) => {
-            if options.wanted.verbose {
-                output::diagnostic(why);
-            }
-            Ok(Exit::Code(0))
-        }
-    }
+/// A program that is to run under its lock.
+struct Work<'w> {
+    service: &'w dyn LockService,
+    place: &'w str,
+    options: &'w RunOptions,
+    patience: Patience,
 }
 
-fn standby(options: &RunOptions, terms: Terms) -> Result<Standby, Failure> {
-    let failed = |error| Failure::from(error).during("no process can be started for the program");
-    Standby::new(&options.command(), terms).map_err(failed)
+impl Work<'_> {
+    async fn under_lock(&self, signals: &mut Signals, started: impl FnOnce()) -> Result<Exit, Failure> {
+        let Self { service, place, options, .. } = self;
+        check(*service, options)?;
+        let terms = terms(options, service.session_time())?;
+        let locks = locks(*service, options)?;
+        if options.may_wait_for_itself() {
+            refuse_nested(&locks).await?;
+        }
+        let (taken, standby) = tokio::select! {
+            biased;
+            signal = signals.ending() => return Ok(Exit::Signal(signal)),
+            taken = self.take(&locks, terms) => taken?,
+        };
+        match taken {
+            Taken::Held(held) => {
+                let variables = told(place, &locks, &held)?;
+                holding(held, standby, variables, options, terms, signals, started).await
+            }
+            Taken::NotInTime => Err(options.wanted.not_in_time()),
+            Taken::NotNeeded(why) => {
+                if options.wanted.verbose {
+                    output::diagnostic(why);
+                }
+                Ok(Exit::Code(0))
+            }
+        }
+    }
+
+    /// Takes the locks, and has a process ready for the program.
+    async fn take(
+        &self,
+        locks: &[Arc<dyn DistributedLock>],
+        terms: Terms,
+    ) -> Result<(Taken, Standby), Failure> {
+        let command = self.options.command();
+        let failed = |error| Failure::from(error).during("no process can be started for the program");
+        let prepare = async || Standby::new(&command, terms).map_err(failed);
+        let mut standby = self.patience.repeat(&prepare).await?;
+        let taken = take(self.service, locks, self.options).await?;
+        // Somebody may have killed it meanwhile, or it failed for want of open files.
+        if matches!(taken, Taken::Held(_)) && !standby.is_ready()? {
+            standby = self.patience.repeat(&prepare).await?;
+        }
+        Ok((taken, standby))
+    }
 }
 
 fn check(service: &dyn LockService, options: &RunOptions) -> Result<(), Failure> {
@@ -130,16 +145,13 @@ fn terms(options: &RunOptions, session: Option<Duration>) -> Result<Terms, Failu
 
 async fn holding(
     mut held: Held,
-    mut standby: Standby,
+    standby: Standby,
     variables: Vec<(String, String)>,
     options: &RunOptions,
     terms: Terms,
     signals: &mut Signals,
     started: impl FnOnce(),
 ) -> Result<Exit, Failure> {
-    if !standby.is_ready()? {
-        standby = self::standby(options, terms)?;
-    }
     let began = tokio::time::Instant::now();
     let mut supervised = Supervised::start(standby, &held, variables, terms)?;
     started();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fairlock::{AcquireOptions, DistributedLock, Error, LockGuard, LockService, LockUrl, Released};
+use fairlock::{AcquireOptions, Config, DistributedLock, Error, LockGuard, LockService, LockUrl, Released};
 use rustix::process::geteuid;
 
 use crate::exit::{CONFIG, Failure, NOT_IN_TIME};
@@ -49,10 +49,12 @@ fn has_private_files(mounts: &str) -> bool {
 }
 
 pub(crate) async fn connect(url: Option<&str>) -> Result<Arc<dyn LockService>, Failure> {
-    fairlock::connect(&*place(url)?).await.map_err(|error| match url {
-        Some(_) => Failure::from(error),
-        None => Failure::from(error).during(&format!("the default place cannot be used, {WAY_OUT}")),
-    })
+    let Some(url) = url else {
+        let connected = fairlock::connect(place(None)?).await;
+        let during = format!("the default place cannot be used, {WAY_OUT}");
+        return connected.map_err(|error| Failure::from(error).during(&during));
+    };
+    Ok(fairlock::connect(Config::new(url).with_env_options()?).await?)
 }
 
 /// Connects for those who only look: a directory that is not there is no place where anybody has locks, and not made.

@@ -78,7 +78,7 @@ async fn a_lack_of_files_that_passes_is_waited_through() {
     let mut run = Running::start(command);
     let mut told = BufReader::new(run.child.stderr.take().unwrap()).lines();
     let line = in_time("it tells", told.next_line()).await.unwrap().unwrap();
-    assert!(line.contains("Too many open files") && line.ends_with("; trying again"), "{line}");
+    assert!(line.contains("Too many open files") && line.starts_with("fairlock: trying again: "), "{line}");
     let pid = run.id().to_string();
     let more = std::process::Command::new("prlimit").args(["--pid", &pid, "--nofile=1024:"]).status();
     assert!(more.unwrap().success());

@@ -24,7 +24,7 @@ async fn a_removed_holder_is_told(context: Context) -> Verdict {
     let (a, b) = (alice.locks.exclusive(context.name())?, bob.locks.exclusive(context.name())?);
     let guard = a.acquire().await?;
     let waiting = context.enqueue(&b, bob.options(), 1).await?;
-    let entry = a.queue().await?.remove(0);
+    let entry = a.queue().await?.entries.remove(0);
     operator(&context)?.remove_entry(&context.key(entry.kind)?, &entry.id).await?;
     let next = context.granted(waiting).await?;
     let told = tokio::time::timeout(context.patience(), guard.lost()).await;
@@ -42,7 +42,7 @@ async fn a_removed_waiter_is_told(context: Context) -> Verdict {
     let (a, b) = (alice.locks.exclusive(context.name())?, bob.locks.exclusive(context.name())?);
     let guard = a.acquire().await?;
     let waiting = context.enqueue(&b, bob.options(), 1).await?;
-    let entry = a.queue().await?.remove(1);
+    let entry = a.queue().await?.entries.remove(1);
     operator(&context)?.remove_entry(&context.key(entry.kind)?, &entry.id).await?;
     drop(guard);
     context.until_empty(&*a).await?;
@@ -58,7 +58,7 @@ async fn a_release_says_that_the_entry_had_been_removed(context: Context) -> Ver
     let alice = context.client().await?;
     let lock = alice.locks.exclusive(context.name())?;
     let guard = lock.acquire().await?;
-    let entry = lock.queue().await?.remove(0);
+    let entry = lock.queue().await?.entries.remove(0);
     operator(&context)?.remove_entry(&context.key(entry.kind)?, &entry.id).await?;
     let released = guard.release().await?;
     check!(released == Released::Lost(Loss::Removed), "released: {released:?}");
@@ -76,7 +76,7 @@ async fn any_client_can_remove_a_holder(context: Context) -> Verdict {
         let (a, b, queue) = (lock(&*alice.locks)?, lock(&*bob.locks)?, lock(&*operator.locks)?);
         let guard = a.acquire().await?;
         let waiting = context.enqueue(&b, bob.options(), 1).await?;
-        let holder = queue.queue().await?.remove(0);
+        let holder = queue.queue().await?.entries.remove(0);
         check!(holder.id == *guard.id(), "the guard says that it is {}, the queue {}", guard.id(), holder.id);
         check!(queue.evict(&holder.id).await?, "the holder was not there");
         let next = context.granted(waiting).await?;
@@ -96,7 +96,7 @@ async fn any_client_can_remove_a_waiter(context: Context) -> Verdict {
     let (a, b) = (alice.locks.exclusive(context.name())?, bob.locks.exclusive(context.name())?);
     let guard = a.acquire().await?;
     let waiting = context.enqueue(&b, bob.options(), 1).await?;
-    let waiter = a.queue().await?.remove(1);
+    let waiter = a.queue().await?.entries.remove(1);
     check!(a.evict(&waiter.id).await?, "the waiter was not there");
     check!(!a.evict(&waiter.id).await?, "removed twice");
     guard.verify().await?;

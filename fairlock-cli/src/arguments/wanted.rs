@@ -101,14 +101,13 @@ impl Wanted {
         !self.allow_nested && !self.only_try
     }
 
-    /// For how long it is waited for; `None` for ever.
-    pub(crate) fn patience(&self) -> Option<Duration> {
-        if self.only_try { Some(Duration::ZERO) } else { self.wait }
-    }
-
     /// How to acquire the lock.
     pub(crate) fn acquire(&self) -> AcquireOptions {
-        let wait = self.patience().map_or(Wait::Forever, Wait::For);
+        let wait = match (self.only_try, self.wait) {
+            (true, _) => Wait::Never,
+            (false, Some(duration)) => Wait::For(duration),
+            (false, None) => Wait::Forever,
+        };
         AcquireOptions::new().with_wait(wait).with_permits(self.permits).with_label(self.label())
     }
 
