@@ -155,7 +155,7 @@ impl<'g> Supervised<'g> {
         let mut came = signals.sent().await?;
         came.retain(|signal| *signal != first);
         came.insert(0, first);
-        let shared = self.witness.saw(&came).await;
+        let shared = self.witness.saw(&came).await?;
         for (signal, shared) in came.into_iter().zip(shared) {
             self.asked |= asks_to_end(signal);
             let number = signal.as_raw();

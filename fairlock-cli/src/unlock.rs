@@ -23,8 +23,10 @@ pub(crate) async fn unlock(options: &UnlockOptions) -> Result<ExitCode, Failure>
     for held in held.iter().rev() {
         let Some(mut holder) = held.holder.as_deref().map_or(Ok(None), call)? else { continue };
         holder.send(&());
+        let unlocked = holder.next::<Unlocked>().await;
+        // Not before that: the holder would take it for closed.
         held.fd.into_iter().for_each(open_file::unlock);
-        return match holder.next::<Unlocked>().await {
+        return match unlocked {
             Some(Ok(())) => Ok(ExitCode::SUCCESS),
             Some(Err(why)) => Err(Failure::new(LOST, format!("lost {:?}: {why}", held.name))),
             None => Err(Failure::new(LOST, format!("lost {:?}: its holder has ended", held.name))),

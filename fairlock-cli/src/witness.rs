@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ const WITNESS: &str = "__witness";
 /// The witness of this process, which ends with it.
 #[derive(Debug)]
 pub(crate) struct Witness {
-    _process: Child,
+    process: Child,
     link: Link,
 }
 
@@ -31,20 +32,27 @@ impl Witness {
     pub(crate) fn new() -> io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
         let process = Command::from(again("witness", WITNESS)?).stdin(OwnedFd::from(theirs)).spawn()?;
-        Ok(Self { _process: process, link: Link::new(socket)? })
+        Ok(Self { process, link: Link::new(socket)? })
     }
 
-    /// Whether the whole group got this signal, since it was asked last.
-    pub(crate) async fn saw(&mut self, signals: &[Signal]) -> Vec<bool> {
+    /// Which of these signals the whole group got, since it was asked last.
+    pub(crate) async fn saw(&mut self, signals: &[Signal]) -> io::Result<Vec<bool>> {
         /// Without an answer a signal is passed on: rather twice than never.
         const PATIENCE: Duration = Duration::from_secs(1);
         self.link.send(&());
-        match timeout(PATIENCE, self.link.next::<Vec<i32>>()).await {
-            Ok(Some(seen)) => signals.iter().map(|signal| seen.contains(&signal.as_raw())).collect(),
-            // It has died of what it should have seen, before it was ready.
-            Ok(None) => vec![true; signals.len()],
-            Err(_) => vec![false; signals.len()],
-        }
+        let seen = match timeout(PATIENCE, self.link.next::<Vec<i32>>()).await {
+            Ok(Some(seen)) => seen,
+            Ok(None) => self.died_of().await?.into_iter().collect(),
+            Err(_) => Vec::new(),
+        };
+        Ok(signals.iter().map(|signal| seen.contains(&signal.as_raw())).collect())
+    }
+
+    /// Of which signal it has died, before it was ready for any. Another takes its place.
+    async fn died_of(&mut self) -> io::Result<Option<i32>> {
+        let signal = self.process.wait().await?.signal();
+        *self = Self::new()?;
+        Ok(signal)
     }
 }
 

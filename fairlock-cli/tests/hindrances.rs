@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-use support::{Place, Running, in_time};
+use support::{Place, Running, UNTIL_INPUT_ENDS, in_time};
 
 fn place() -> Place<TempDir> {
     Place::directory()
@@ -29,15 +29,14 @@ fn stopped(place: &Place<TempDir>) -> File {
 #[tokio::test]
 async fn a_try_ends_although_a_process_is_stopped_while_it_comes() {
     let place = place();
-    for (options, code) in [(&["--try"][..], 0), (&["--wait", "0"], 0), (&["--wait", "5"], 0)] {
-        assert_eq!(place.code(&["run", "x", "true"]).await, Some(0));
+    let mut reader = place.run(&["--shared"], "x", UNTIL_INPUT_ENDS);
+    reader.token("x").await;
+    for options in [&["--try"][..], &["--wait", "0"], &["--wait", "5"]] {
         let _stopped = stopped(&place);
-        assert_eq!(
-            place.code(&[&["run"], options, &["x", "true"]].concat()).await,
-            Some(code),
-            "{options:?}"
-        );
+        let arguments = [&["run", "--shared"], options, &["x", "true"]].concat();
+        assert_eq!(place.code(&arguments).await, Some(0), "{options:?}");
     }
+    reader.finish().await;
     let (holder, _) = place.holding("one", "x").await;
     for options in [&["--try"][..], &["--wait", "0"]] {
         let _stopped = stopped(&place);
