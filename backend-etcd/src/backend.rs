@@ -17,11 +17,10 @@ use crate::session::EtcdSession;
 #[derive(Debug, Clone, Default)]
 pub struct EtcdFactory;
 
-#[async_trait]
 impl ServiceFactory for EtcdFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         let backend = Etcd::new(EtcdOptions::from_url(url)?);
-        Ok(Arc::new(QueueLocks::connect(backend).await?))
+        Ok(Arc::new(QueueLocks::new(backend)))
     }
 
     fn options(&self) -> &'static [UrlOption] {

@@ -21,11 +21,10 @@ pub const SCHEME: &str = "file";
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FileFactory;
 
-#[async_trait]
 impl ServiceFactory for FileFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         let backend = FileLocks::new(FileOptions::from_url(url)?);
-        Ok(Arc::new(QueueLocks::connect(backend).await?))
+        Ok(Arc::new(QueueLocks::new(backend)))
     }
 
     fn options(&self) -> &'static [UrlOption] {

@@ -163,21 +163,27 @@ impl Directory {
         self.failed(what, name, errno)
     }
 
+    /// Everything in it, read as it is asked for.
+    pub(crate) fn each(&self) -> Result<impl Iterator<Item = Result<String>>> {
+        let entries = match Dir::read_from(&self.fd) {
+            // It has been removed.
+            Err(Errno::NOENT) => None,
+            entries => Some(entries.map_err(|errno| failed("list", &self.path, errno))?),
+        };
+        Ok(entries.into_iter().flatten().filter_map(|entry| match entry {
+            // Our own are all ASCII.
+            Ok(entry) => {
+                let name = entry.file_name().to_str().ok().filter(|name| ![".", ".."].contains(name));
+                name.map(|name| Ok(name.to_owned()))
+            }
+            Err(Errno::NOENT) => None,
+            Err(errno) => Some(Err(failed("list", &self.path, errno))),
+        }))
+    }
+
     /// Everything in it.
     pub(crate) fn names(&self) -> Result<Vec<String>> {
-        let read = || -> Result<Vec<String>, Errno> {
-            let mut names = Vec::new();
-            for entry in Dir::read_from(&self.fd)? {
-                // Our own are all ASCII.
-                names.extend(entry?.file_name().to_str().map(str::to_owned));
-            }
-            names.retain(|name| name != "." && name != "..");
-            Ok(names)
-        };
-        match read() {
-            Err(Errno::NOENT) => Ok(Vec::new()),
-            names => names.map_err(|errno| failed("list", &self.path, errno)),
-        }
+        self.each()?.collect()
     }
 
     /// A file to read; `None` if there is none.
@@ -302,6 +308,11 @@ impl Directory {
             Err(errno) => Err(self.failed("create", to, errno)),
         }
     }
+}
+
+/// A file to read, wherever it is.
+pub(crate) fn open(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::open(path, READ, Mode::empty())
 }
 
 /// A name for what is not ready to be seen.

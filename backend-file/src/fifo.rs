@@ -5,6 +5,8 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+#[cfg(target_os = "linux")]
+use std::os::fd::OwnedFd;
 
 use lockcore::Entry;
 use rustix::io::{Errno, pread};
@@ -35,12 +37,54 @@ pub(crate) struct Written {
     pub(crate) departure: Option<Ahead>,
 }
 
-/// What was written to the file of an entry until now.
-pub(crate) fn written(file: impl AsFd) -> io::Result<Written> {
-    // It was written in two pieces.
-    let mut pages = [0; 2 * PAGE];
-    let length = copy(file, &mut pages)?;
-    Ok(parse(&pages[..length]).unwrap_or_default())
+/// Looks at what was written to files of entries.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    /// What is looked at goes through it, and nothing is left in it.
+    #[cfg(target_os = "linux")]
+    pipe: (OwnedFd, OwnedFd),
+}
+
+impl Reader {
+    /// What was written to the file of an entry until now.
+    pub(crate) fn written(&self, file: impl AsFd) -> io::Result<Written> {
+        // It was written in two pieces.
+        let mut pages = [0; 2 * PAGE];
+        let length = self.copy(file, &mut pages)?;
+        Ok(parse(&pages[..length]).unwrap_or_default())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn new() -> io::Result<Self> {
+        use rustix::pipe::{PipeFlags, pipe_with};
+
+        Ok(Self { pipe: pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)? })
+    }
+
+    #[cfg(target_os = "linux")]
+    fn copy(&self, file: impl AsFd, pages: &mut [u8]) -> Result<usize, Errno> {
+        use rustix::pipe::{SpliceFlags, tee};
+
+        let (ours, copied) = &self.pipe;
+        match tee(&file, copied, pages.len(), SpliceFlags::NONBLOCK) {
+            Ok(_) => rustix::io::read(ours, pages),
+            // Nothing is there yet.
+            Err(Errno::AGAIN) => Ok(0),
+            // Somebody put another kind of file in its place.
+            Err(Errno::INVAL) => pread(file, pages, 0),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn copy(&self, file: impl AsFd, pages: &mut [u8]) -> Result<usize, Errno> {
+        pread(file, pages, 0)
+    }
 }
 
 fn parse(bytes: &[u8]) -> Option<Written> {
@@ -49,24 +93,4 @@ fn parse(bytes: &[u8]) -> Option<Written> {
     let (label, departure) = bytes[digits + 1..].split_at_checked(length.min(Entry::MAX_TEXT))?;
     let departure = std::str::from_utf8(departure).ok().and_then(Ahead::parse);
     Some(Written { label: String::from_utf8_lossy(label).into_owned(), departure })
-}
-
-#[cfg(target_os = "linux")]
-fn copy(file: impl AsFd, page: &mut [u8]) -> Result<usize, Errno> {
-    use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, tee};
-
-    let (ours, copied) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    match tee(&file, copied, page.len(), SpliceFlags::NONBLOCK) {
-        Ok(_) => rustix::io::read(ours, page),
-        // Nothing is there yet.
-        Err(Errno::AGAIN) => Ok(0),
-        // Somebody put another kind of file in its place.
-        Err(Errno::INVAL) => pread(file, page, 0),
-        Err(errno) => Err(errno),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn copy(file: impl AsFd, page: &mut [u8]) -> Result<usize, Errno> {
-    pread(file, page, 0)
 }

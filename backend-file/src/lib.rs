@@ -42,8 +42,11 @@
 //! * The directory has to be on a local file system. On Linux those that are not known to be local are refused, unless
 //!   they are [trusted](FileOptions::with_trust_filesystem).
 //! * On Linux a waiter is woken by whoever leaves, and by the kernel if that was killed. What nobody tells (files that are
-//!   removed by hand, a lock that is given back by the descriptor alone) it finds out within a second. On other systems it
+//!   removed by hand, a lock that is given back by the descriptor alone) it finds out within two seconds. On other systems it
 //!   looks some twenty times a second.
+//! * The directory of a lock that nobody uses any more is removed by whoever left it last, within two seconds, or when its session ends.
+//!   Those that killed processes leave stay until somebody takes the locks again, or
+//!   [cleans up](lockcore::LockService::cleanup); records stay.
 
 mod ahead;
 mod backend;
@@ -53,12 +56,15 @@ mod error;
 mod fifo;
 mod filesystem;
 mod layout;
+mod leftovers;
 mod options;
+mod own;
 mod queue;
 mod records;
 mod root;
 mod session;
 mod trust;
+mod turn;
 #[cfg_attr(target_os = "linux", path = "watches.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "watches_unavailable.rs")]
 mod watches;

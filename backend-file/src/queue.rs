@@ -2,21 +2,21 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockcore::queue::Standing;
 use lockcore::{Entry, EntryDetails, EntryId, EntryKind, ErrorKind, Family, FencingToken, LockName, Result};
-use rustix::fs::fstat;
 use rustix::io::Errno;
 
 use crate::ahead::Ahead;
 use crate::counter::{self, Counter, Said};
-use crate::directory::{Directory, Lock, lock, unlock};
+use crate::directory::{Directory, Lock, lock, open};
 use crate::error::{failed, refused};
-use crate::fifo::{self, write_departure, write_label};
-use crate::layout::{COUNTER, FULL_NAME, LockDirectory, Node, UNFINISHED, queue};
+use crate::fifo::{self, write_label};
+use crate::layout::{COUNTER, FULL_NAME, LockDirectory, Node, UNFINISHED, node, queue};
+use crate::own::{Own, OwnFile, Watched};
 use crate::watches::EntryWatch;
 
 /// The directory of one lock.
@@ -122,6 +122,12 @@ impl Queue {
         Ok(Some(Watched { node: node.clone(), watch: Arc::new(watch) }))
     }
 
+    /// Where the file of an entry lies.
+    pub(crate) fn path(&self, id: &EntryId) -> Result<Option<PathBuf>> {
+        let own = self.nodes()?.into_iter().find(|node| node.id == *id);
+        Ok(own.map(|own| self.directory.path().join(own.name)))
+    }
+
     /// Where one of these entries stands.
     pub(crate) fn standing(&self, id: &EntryId) -> Result<Standing> {
         let own = self.nodes()?.into_iter().find(|node| node.id == *id);
@@ -148,13 +154,13 @@ impl Queue {
             own.watched = living;
             return Ok(None);
         }
-        for Watched { node, watch } in gone {
-            match fifo::written(&*watch).ok().and_then(|written| written.departure) {
-                Some(left) => own.ahead.learn(&node, left),
+        for watched in gone {
+            match watched.departure() {
+                Some(left) => own.ahead.learn(&watched.node, left),
                 None => {
-                    own.ahead.forget(&node);
+                    own.ahead.forget(&watched.node);
                     // What is left of it, if it died.
-                    self.lives(&node.name)?;
+                    self.lives(&watched.node.name)?;
                 }
             }
         }
@@ -165,17 +171,15 @@ impl Queue {
 
     /// All that is known of the entries that live, in order.
     pub(crate) fn details(&self) -> Result<Vec<EntryDetails>> {
-        let mut details = Vec::new();
-        for node in self.nodes()? {
-            details.extend(self.detail(node)?);
-        }
-        Ok(details)
+        let reader = fifo::Reader::new().map_err(|error| failed("read", self.directory.path(), error))?;
+        let details = self.nodes()?.into_iter().map(|node| self.detail(node, &reader));
+        details.filter_map(Result::transpose).collect()
     }
 
-    fn detail(&self, node: Node) -> Result<Option<EntryDetails>> {
+    fn detail(&self, node: Node, reader: &fifo::Reader) -> Result<Option<EntryDetails>> {
         let Some(file) = self.alive(&node.name)? else { return Ok(None) };
         let written =
-            fifo::written(&file).map_err(|error| self.directory.failed("read", &node.name, error))?;
+            reader.written(&file).map_err(|error| self.directory.failed("read", &node.name, error))?;
         Ok(Some(EntryDetails {
             id: node.id,
             kind: node.kind,
@@ -254,8 +258,39 @@ impl Queue {
         Ok(name.filter(|name| LockDirectory::of(name).as_str() == called))
     }
 
+    /// Whether somebody stands in the queue, is about to, or came within this time. Meets only as many as it takes to know.
+    pub(crate) fn is_used(&self, lately: Duration) -> Result<bool> {
+        let came = self.directory.read(COUNTER)?.and_then(|counter| counter.metadata().ok()?.modified().ok());
+        if came.is_some_and(|came| came.elapsed().is_ok_and(|since| since < lately)) {
+            return Ok(true);
+        }
+        for name in self.directory.each()? {
+            let name = name?;
+            let ours = name.starts_with(UNFINISHED) || node(name.clone()).is_some();
+            if ![COUNTER, FULL_NAME].contains(&&*name) && (!ours || self.lives(&name)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes everything that is dead, and the counter if nothing else is left: the last ticket goes to the counter of all, where
+    /// whoever makes the directory anew goes on.
+    pub(crate) fn retire(&self, counter: &Counter<'_>, all: &Counter<'_>) -> Result<()> {
+        let last = all.said()?.last.max(counter.said()?.last);
+        // A counter that cannot grow any more stays, or its end would be that of all locks.
+        if self.clear()? && last < u64::MAX {
+            all.give(last, None)?;
+            // Not that of others, who have passed this process by.
+            if all.counts()? && counter.counts()? {
+                self.directory.remove(COUNTER)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes everything that is dead; whether nothing is left but the counter.
-    pub(crate) fn clear(&self, _: &Counter<'_>) -> Result<bool> {
+    fn clear(&self) -> Result<bool> {
         let names = self.directory.names()?;
         for unfinished in names.iter().filter(|name| name.starts_with(UNFINISHED)) {
             self.lives(unfinished)?;
@@ -267,96 +302,11 @@ impl Queue {
     }
 }
 
-/// A file that is locked as long as this lives. It is no entry yet: an entry that is seen before it is locked
-/// would pass for dead, so it gets its name only then.
-#[derive(Debug)]
-pub(crate) struct OwnFile {
-    path: PathBuf,
-    file: File,
-}
-
-/// An entry of ours: it lives as long as this.
-#[derive(Debug)]
-pub(crate) struct Own {
-    file: OwnFile,
-    node: Node,
-    ahead: Ahead,
-    watched: Vec<Watched>,
-}
-
-/// An entry that another waits for. Once open, its file tells of its end even if it has no name any more.
-#[derive(Debug, Clone)]
-pub(crate) struct Watched {
-    node: Node,
-    watch: Arc<EntryWatch>,
-}
-
-impl Watched {
-    pub(crate) fn can_wake(&self) -> bool {
-        self.watch.can_wake()
-    }
-
-    /// Returns when the entry may be gone.
-    pub(crate) async fn woken(&self) {
-        self.watch.woken(|| self.is_gone().unwrap_or(true)).await;
-    }
-
-    /// Its owner has left or died, or somebody removed the file.
-    fn is_gone(&self) -> Result<bool, Errno> {
-        Ok(fstat(&self.watch)?.st_nlink == 0 || lock(&self.watch, Lock::Shared)?)
-    }
-}
-
-impl Own {
-    pub(crate) fn token(&self) -> FencingToken {
-        FencingToken::new(self.node.ticket)
-    }
-
-    fn waits_for(&mut self, watched: Vec<Watched>) {
-        let oldest = watched.first().map(|watched| watched.node.ticket);
-        self.ahead.reduce(oldest, &self.node);
-        self.watched = watched;
-    }
-
-    /// Those for which it waits, if it is these.
-    pub(crate) fn watched(&self, ids: &[EntryId]) -> Option<Vec<Watched>> {
-        self.watches(ids).then(|| self.watched.clone())
-    }
-
-    fn watches(&self, ids: &[EntryId]) -> bool {
-        let is_watched =
-            |id: &EntryId| *id == self.node.id || self.watched.iter().any(|watched| watched.node.id == *id);
-        ids.iter().all(is_watched)
-    }
-
-    /// The open file, once more: the entry lives as long as one of them.
-    pub(crate) fn descriptor(&self) -> Result<OwnedFd> {
-        let OwnFile { path, file } = &self.file;
-        Ok(file.try_clone().map_err(|error| failed("share", path, error))?.into())
-    }
-
-    /// Removes the entry; whether it was there.
-    pub(crate) fn remove(mut self) -> bool {
-        let removed = self.file.remove();
-        write_departure(&self.file.file, &self.ahead);
-        removed
-    }
-}
-
-impl OwnFile {
-    fn remove(&mut self) -> bool {
-        let removed = std::fs::remove_file(std::mem::take(&mut self.path));
-        // What cannot be removed (the file system may be read-only by now) is dead without the lock, which others who
-        // have the file open would keep.
-        unlock(&self.file);
-        !removed.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-    }
-}
-
-impl Drop for OwnFile {
-    fn drop(&mut self) {
-        if !self.path.as_os_str().is_empty() {
-            self.remove();
-        }
+/// Whether there is an entry at this path that lives.
+pub(crate) fn lives_at(path: &Path) -> Result<bool> {
+    match open(path) {
+        Ok(file) => lock(&file, Lock::Shared).map(|free| !free).map_err(|errno| failed("lock", path, errno)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(failed("open", path, errno)),
     }
 }

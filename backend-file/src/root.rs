@@ -2,7 +2,9 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use lockcore::queue::Standing;
 use lockcore::{Entry, EntryId, Error, ErrorKind, Family, LockKey, Result};
@@ -12,9 +14,10 @@ use crate::counter::{self, Counter, Progress};
 use crate::directory::{Access, Directory};
 use crate::error::{failed, refused};
 use crate::filesystem;
-use crate::layout::{COUNTER, LockDirectory, Told, family_name, told};
+use crate::layout::{LockDirectory, Told, family_name, told};
 use crate::options::FileOptions;
-use crate::queue::{Own, OwnFile, Queue};
+use crate::own::{Own, OwnFile};
+use crate::queue::Queue;
 use crate::trust::Trusted;
 
 /// The directory that everything lies in, found by its path at each use: it may be removed, or another one put in
@@ -183,23 +186,9 @@ impl Root {
         Ok([Some(root), queue].into_iter().flatten().collect())
     }
 
-    /// The names of the files of these entries; `None` if one is not there.
-    pub(crate) fn files(&self, lock: &LockKey, ids: &[EntryId]) -> Result<Option<Vec<String>>> {
-        let Some(queue) = self.queue(lock)? else { return Ok(None) };
-        let nodes = queue.nodes()?;
-        let file = |id: &EntryId| nodes.iter().find(|node| node.id == *id).map(|node| node.name.clone());
-        Ok(ids.iter().map(file).collect())
-    }
-
-    /// Whether the entries in these files live, all of them.
-    pub(crate) fn all_live(&self, lock: &LockKey, files: &[String]) -> Result<bool> {
-        let Some(queue) = self.queue(lock)? else { return Ok(false) };
-        for file in files {
-            if !queue.lives(file)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    /// Where the file of an entry lies; `None` if it is not there.
+    pub(crate) fn path(&self, lock: &LockKey, id: &EntryId) -> Result<Option<PathBuf>> {
+        self.queue(lock)?.map_or(Ok(None), |queue| queue.path(id))
     }
 
     /// Removes the traces of those who were killed while they made a directory, or the counter.
@@ -240,6 +229,28 @@ impl Root {
         Ok(names)
     }
 
+    /// Removes the directories of those of these locks that nobody uses, or used within this time. Returns those of which that is not known,
+    /// because somebody is at work there.
+    pub(crate) fn remove_unused(&self, mut locks: Vec<LockKey>, lately: Duration) -> Vec<LockKey> {
+        locks.retain(|lock| {
+            let removed = self.remove_if_unused(lock, lately);
+            removed.unwrap_or_else(|error| {
+                tracing::debug!(%error, "the directory of an unused lock stays");
+                if error.is_retryable() { Cleaned::Busy } else { Cleaned::Kept }
+            }) == Cleaned::Busy
+        });
+        locks
+    }
+
+    fn remove_if_unused(&self, lock: &LockKey, lately: Duration) -> Result<Cleaned> {
+        match self.queue(lock)? {
+            None => Ok(Cleaned::Removed),
+            // Without keeping anybody waiting.
+            Some(queue) if queue.is_used(lately)? => Ok(Cleaned::Kept),
+            Some(_) => self.clean(lock.family, LockDirectory::of(&lock.name).as_str()),
+        }
+    }
+
     /// Removes what is dead in a directory, and the directory if it is not used.
     pub(crate) fn clean(&self, family: Family, called: &str) -> Result<Cleaned> {
         let Some(root) = self.open()? else { return Ok(Cleaned::Kept) };
@@ -248,11 +259,7 @@ impl Root {
         let queue = Queue::new(directory, family);
         let Some(all) = Counter::take(&root)? else { return Ok(Cleaned::Busy) };
         let Some(counter) = Counter::take(queue.directory())? else { return Ok(Cleaned::Busy) };
-        if queue.clear(&counter)? {
-            // Whoever makes the directory anew goes on from there.
-            all.give(all.said()?.last.max(counter.said()?.last), None)?;
-            queue.directory().remove(COUNTER)?;
-        }
+        queue.retire(&counter, &all)?;
         Ok(if parent.remove_empty(called)? { Cleaned::Removed } else { Cleaned::Kept })
     }
 }
@@ -264,7 +271,7 @@ pub(crate) enum Cleaned {
     Removed,
     /// It is used.
     Kept,
-    /// Somebody is adding an entry.
+    /// Somebody is adding an entry, or removing a directory.
     Busy,
 }
 

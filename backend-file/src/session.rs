@@ -11,26 +11,29 @@ use futures::stream::FuturesUnordered;
 use lockcore::queue::Standing;
 use lockcore::session::{Clock, Lease, Loss};
 use lockcore::{
-    Effect, Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, Family, FencingToken, LockKey,
-    QueueSession, Recorded, Removed, Result, Revision, Snapshot, watches_held,
+    Effect, Enqueued, Entry, EntryDetails, EntryId, Error, ErrorKind, FencingToken, LockKey, QueueSession,
+    Recorded, Removed, Result, Revision, Snapshot, watches_held,
 };
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::AbortHandle;
 
-use crate::counter::Progress;
 use crate::layout::{LockDirectory, entries};
-use crate::queue::{Own, OwnFile, Watched};
+use crate::leftovers::Left;
+use crate::own::{Heard, Own, OwnFile, Watched};
+use crate::queue::lives_at;
 use crate::root::{Appended, Cleaned, Root};
+use crate::turn::Turn;
 
 /// A session: the open files of its entries. It ends with the process.
 #[derive(Debug)]
 pub(crate) struct FileSession {
-    root: Root,
     entries: Arc<Entries>,
     /// Ends the session with the runtime.
     tie: AbortHandle,
     /// Those of one session do not get into one another's way, and are accepted in the order of their calls.
     appending: tokio::sync::Mutex<()>,
+    /// Whoever closes a session that somebody else is closing waits until that is done.
+    closing: tokio::sync::Mutex<()>,
     /// Whether the directory is in memory.
     pub(crate) in_memory: bool,
 }
@@ -38,8 +41,10 @@ pub(crate) struct FileSession {
 /// The entries of a session, and whether they count.
 #[derive(Debug)]
 struct Entries {
+    root: Root,
     lease: Lease,
     places: Mutex<Places>,
+    left: Left,
 }
 
 /// One place is used by one request at a time, to the end, even if nobody waits for that any more: so a removal is
@@ -52,15 +57,13 @@ type Taken = OwnedMutexGuard<Option<Own>>;
 const ATTEMPTS: usize = 16;
 
 /// How long a watch is trusted. None wakes when a file is removed by hand, or a directory that it lies in.
-const RECHECK: Duration = Duration::from_secs(1);
+const RECHECK: Duration = Duration::from_secs(2);
 /// The same where there are no watches.
 const UNTOLD: Duration = Duration::from_millis(50);
 /// The first pause before something is tried again; the next ones double.
-const SHORTEST: Duration = Duration::from_millis(1);
-/// The longest pause between two attempts to be the one who adds an entry.
-const TURN: Duration = Duration::from_millis(8);
-/// For how many attempts a process may keep others from theirs before it is passed by: half a second or so.
-const LONG: usize = 64;
+pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
+/// Of the pauses before a session that ends tries again to remove directories. They are not worth more time.
+const LONGEST_END: Duration = Duration::from_millis(300);
 
 impl Entries {
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -68,11 +71,29 @@ impl Entries {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the lease, then takes what is to be dropped. A request that is under way has its place, and the entry that
+    /// Ends the lease, then takes what has to go. A request that is under way has its place, and the entry that
     /// it makes goes when it ends.
-    fn end(&self, loss: Loss) -> Places {
+    fn end(&self, loss: Loss) -> Remains {
         self.lease.end(loss);
-        std::mem::take(&mut *self.places())
+        let places = std::mem::take(&mut *self.places());
+        places.keys().for_each(|(lock, _)| self.left.add(lock));
+        Remains { places, locks: self.left.take(), root: self.root.clone() }
+    }
+}
+
+/// What has to go with a session.
+struct Remains {
+    places: Places,
+    /// Whose directories may be unused now.
+    locks: Vec<LockKey>,
+    root: Root,
+}
+
+impl Remains {
+    /// Removes the entries, and the directories that nobody uses. Returns those of which that is not known yet.
+    fn remove(self) -> Vec<LockKey> {
+        drop(self.places);
+        self.root.remove_unused(self.locks, Duration::ZERO)
     }
 }
 
@@ -81,7 +102,7 @@ struct Tie(Arc<Entries>);
 
 impl Drop for Tie {
     fn drop(&mut self) {
-        drop(self.0.end(Loss::Abandoned));
+        self.0.end(Loss::Abandoned).remove();
     }
 }
 
@@ -89,17 +110,17 @@ impl FileSession {
     /// A session that lives as long as the current runtime, at most.
     pub(crate) fn new(root: Root) -> Self {
         let lease = Lease::new(Clock::Boot, None, Clock::Boot.now());
-        let entries = Arc::new(Entries { lease, places: Mutex::default() });
+        let entries = Arc::new(Entries { root, lease, places: Mutex::default(), left: Left::default() });
         let tie = Tie(entries.clone());
         let tied = async move {
-            let _tie = tie;
-            std::future::pending::<()>().await;
+            let Entries { root, left, .. } = &*tie.0;
+            left.remove_directories(root).await;
         };
         Self {
-            root,
             entries,
             tie: tokio::spawn(tied).abort_handle(),
             appending: tokio::sync::Mutex::default(),
+            closing: tokio::sync::Mutex::default(),
             in_memory: false,
         }
     }
@@ -114,11 +135,16 @@ impl FileSession {
         work: impl FnOnce(&Root) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.live()?;
-        let root = self.root.clone();
-        match tokio::task::spawn_blocking(move || work(&root)).await {
-            Ok(result) => result,
-            Err(error) => Err(runtime_ends(error)),
-        }
+        self.elsewhere(work).await?
+    }
+
+    /// Does work on a thread that may block, whether the session lives or not.
+    async fn elsewhere<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Root) -> T + Send + 'static,
+    ) -> Result<T> {
+        let root = self.entries.root.clone();
+        tokio::task::spawn_blocking(move || work(&root)).await.map_err(runtime_ends)
     }
 
     /// The same for a few steps with one entry. A file system in memory keeps nobody waiting: there they are faster than the way to another
@@ -131,7 +157,7 @@ impl FileSession {
             return self.blocking(work).await;
         }
         self.live()?;
-        work(&self.root)
+        work(&self.entries.root)
     }
 
     /// The place of an entry, for one request.
@@ -181,16 +207,12 @@ impl FileSession {
 
     /// Returns when an entry that is held is gone. Nobody removes it but by hand.
     async fn watch_held(&self, lock: &LockKey, id: &EntryId) -> Result<()> {
-        let (key, ids) = (lock.clone(), [id.clone()]);
-        let Some(files) = self.blocking(move |root| root.files(&key, &ids)).await? else { return Ok(()) };
-        let files = Arc::new(files);
-        loop {
-            let (key, files) = (lock.clone(), files.clone());
-            if !self.blocking(move |root| root.all_live(&key, &files)).await? {
-                return Ok(());
-            }
+        let (lock, id) = (lock.clone(), id.clone());
+        let Some(path) = self.blocking(move |root| root.path(&lock, &id)).await? else { return Ok(()) };
+        while lives_at(&path)? {
             tokio::time::sleep(RECHECK).await;
         }
+        Ok(())
     }
 }
 
@@ -217,41 +239,6 @@ fn attempt(
         Appended::Busy(file) => Attempted::Busy(place, file),
         Appended::Gone => Attempted::Gone(place),
     })
-}
-
-/// Waits for others to have added their entries.
-struct Turn<'s> {
-    session: &'s FileSession,
-    family: Family,
-    directory: Arc<str>,
-    attempts: usize,
-    pause: Duration,
-    progress: Vec<Progress>,
-}
-
-impl<'s> Turn<'s> {
-    fn new(session: &'s FileSession, family: Family, directory: &str) -> Self {
-        let directory = directory.into();
-        Self { session, family, directory, attempts: 0, pause: SHORTEST, progress: Vec::new() }
-    }
-
-    /// Waits a moment before the next attempt. A process that is stopped just then is not waited for: whoever takes
-    /// it for stopped although it is only slow makes it begin anew, nothing else.
-    async fn wait(&mut self) -> Result<()> {
-        self.attempts += 1;
-        if self.attempts.is_multiple_of(LONG) {
-            let (family, directory) = (self.family, self.directory.clone());
-            let before = std::mem::take(&mut self.progress);
-            let pass_by = move |root: &Root| {
-                root.pass_by(family, &directory, &before)?;
-                root.progress(family, &directory)
-            };
-            self.progress = self.session.blocking(pass_by).await?;
-        }
-        tokio::time::sleep(self.pause).await;
-        self.pause = TURN.min(2 * self.pause);
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -302,6 +289,12 @@ impl QueueSession for FileSession {
                 () = any(wakers) => (wakers, pause) = (&[], SHORTEST),
                 () = tokio::time::sleep(pause) => pause = longest.min(2 * pause),
             }
+            let heard = place.lock().await.as_mut().map_or(Heard::Unclear, Own::hear);
+            match heard {
+                Heard::Nothing => continue,
+                Heard::Holds => return Ok(Some(Standing::Holds)),
+                Heard::Unclear => {}
+            }
             if let Some(standing) = self.stands_now(lock, ids, place.clone()).await? {
                 return Ok(Some(standing));
             }
@@ -315,6 +308,7 @@ impl QueueSession for FileSession {
         };
         // When this is dropped, the entry goes with its place.
         let own = place.lock_owned().await.take();
+        self.entries.left.add(lock);
         let removed = self.briefly(move |_| Ok(own.is_some_and(Own::remove))).await?;
         Ok(if removed { Removed::Now } else { Removed::Absent })
     }
@@ -366,15 +360,22 @@ impl QueueSession for FileSession {
     }
 
     async fn close(&self) -> Result<()> {
-        let places = self.entries.end(Loss::Closed);
-        let closed = tokio::task::spawn_blocking(move || drop(places)).await;
-        closed.map_err(runtime_ends)
+        let _closing = self.closing.lock().await;
+        let remains = self.entries.end(Loss::Closed);
+        let mut busy = self.elsewhere(|_| remains.remove()).await?;
+        let mut pause = SHORTEST;
+        while !busy.is_empty() && pause < LONGEST_END {
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+            busy = self.elsewhere(|root| root.remove_unused(busy, Duration::ZERO)).await?;
+        }
+        Ok(())
     }
 }
 
 impl Drop for FileSession {
     fn drop(&mut self) {
-        drop(self.entries.end(Loss::Closed));
+        self.entries.end(Loss::Closed).remove();
         self.tie.abort();
     }
 }

@@ -19,7 +19,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use support::{connect, directory, entries, files, in_time, lock, until_queue, wait};
+use support::{
+    connect, directory, directory_of, entries, files, in_time, lock, until_queue, until_removed, wait,
+};
 
 const ROOT: &str = "BACKEND_FILE_TEST_ROOT";
 /// Whether the other process gives the descriptor of its guard to a process of its own.
@@ -85,6 +87,13 @@ impl Other {
         (other, token)
     }
 
+    /// What it has open, as the system names that.
+    fn open_files(&self) -> Vec<String> {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.child.id().unwrap())).unwrap();
+        let links = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
+        links.map(|link| link.to_string_lossy().into_owned()).collect()
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
@@ -121,6 +130,8 @@ async fn however_many_processes_wait_a_killed_holder_makes_room_for_the_next() {
     until_queue(&lock, 2).await;
     let crowd: Vec<_> = (2..PROCESSES).map(|_| Other::start(&root)).collect();
     until_queue(&lock, PROCESSES).await;
+    let open: Vec<_> = crowd.iter().flat_map(Other::open_files).collect();
+    assert!(open.len() > PROCESSES && !open.iter().any(|file| file.contains("inotify")), "{open:?}");
 
     holder.signal(Signal::KILL);
     let given: u64 = next.says("holding").await.parse().unwrap();
@@ -191,10 +202,9 @@ async fn whoever_meets_a_dead_entry_removes_it() {
     let (_directory, root) = directory();
     let locks = connect(&root).await.unwrap();
     let (lock, semaphore) = (locks.exclusive("x").unwrap(), locks.semaphore("x", 2).unwrap());
-    drop(lock.acquire().await.unwrap());
-    drop(semaphore.acquire().await.unwrap());
-    until_queue(&lock, 0).await;
-    until_queue(&semaphore, 0).await;
+    for directory in ["locks/x", "semaphores/x"] {
+        directory_of(&root, directory);
+    }
     for dead in [
         "locks/x/ex-a-00000000000000000001",
         "locks/x/sh-b-00000000000000000002",
@@ -215,9 +225,8 @@ async fn whoever_meets_a_dead_entry_removes_it() {
 async fn those_who_ask_do_not_take_one_another_for_the_owner() {
     let (_directory, root) = directory();
     let lock = lock(&root).await;
-    drop(lock.acquire().await.unwrap());
-    until_queue(&lock, 0).await;
-    let dead = File::create_new(root.join("locks/x/ex-a-00000000000000000001")).unwrap();
+    let dead = directory_of(&root, "locks/x").join("ex-a-00000000000000000001");
+    let dead = File::create_new(dead).unwrap();
     dead.try_lock_shared().expect("it is dead");
     assert!(lock.try_acquire().await.unwrap().is_some());
 }
@@ -227,13 +236,16 @@ async fn cleanup_removes_what_the_dead_left_and_nothing_of_strangers() {
     let (_directory, root) = directory();
     let locks = connect(&root).await.unwrap();
     let used = locks.exclusive("used").unwrap().acquire().await.unwrap();
-    for name in ["dead", "unfinished", "strange", &"long".repeat(100)] {
-        drop(locks.exclusive(name).unwrap().acquire().await.unwrap());
-        until_queue(&locks.exclusive(name).unwrap(), 0).await;
-    }
     for left in ["dead/ex-a-00000000000000000001", "unfinished/.new-a", "strange/notes.txt"] {
-        File::create_new(root.join("locks").join(left)).unwrap();
+        let (name, file) = left.split_once('/').unwrap();
+        File::create_new(directory_of(&root, &format!("locks/{name}")).join(file)).unwrap();
     }
+    let name = "long".repeat(100);
+    let guard = locks.exclusive(&name).unwrap().acquire().await.unwrap();
+    let digest = files(root.join("locks")).into_iter().find(|name| name.starts_with('=')).unwrap();
+    assert_eq!(guard.release().await.unwrap(), Released::Held);
+    until_removed(root.join("locks").join(&digest)).await;
+    fs::write(directory_of(&root, &format!("locks/{digest}")).join("name"), name).unwrap();
     // Of those who were killed while they made something that nobody was to see before it was ready.
     File::create_new(root.join(".new-a")).unwrap();
     for left in [".new-b", "locks/.new-c"] {
@@ -327,9 +339,7 @@ async fn long_names_live_under_their_digest() {
     }
     assert_eq!(locks.names().await.unwrap().len(), 3);
     drop(guards);
-    for name in &names {
-        until_queue(&locks.exclusive(name).unwrap(), 0).await;
+    for directory in directories {
+        until_removed(root.join("locks").join(directory)).await;
     }
-    assert_eq!(locks.cleanup().await.unwrap(), 3);
-    assert_eq!(files(root.join("locks")), Vec::<String>::new());
 }

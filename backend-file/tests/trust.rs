@@ -128,7 +128,10 @@ async fn symbolic_links_are_not_followed() {
     let (directory, root) = directory();
     let link = directory.path().join("link");
     symlink(&root, &link).unwrap();
-    drop(lock(&root).await.acquire().await.unwrap());
+    let guard = lock(&root).await.acquire().await.unwrap();
+    // It is not removed as long as somebody keeps something there.
+    File::create_new(root.join("locks/x/notes.txt")).unwrap();
+    drop(guard);
     assert_refused(
         connect(&link).await.map(drop),
         "link is not a directory (symbolic links are not followed)",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
+use lockcore::queue::QueueLocks;
 use lockcore::{Error, ErrorKind, LockService, LockUrl, Result, ServiceFactory, UrlOption};
 
 use crate::server::Memory;
@@ -18,9 +18,8 @@ pub const OPTIONS: [UrlOption; 1] = [UrlOption::SESSION_TIMEOUT];
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MemoryFactory;
 
-#[async_trait]
 impl ServiceFactory for MemoryFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         let session_timeout = url.options(&OPTIONS)?.duration("session_timeout")?;
         if url.credentials().is_some() || !url.path().trim_start_matches('/').is_empty() {
             let message = format!("{url} is not of the form memory:// or memory://name");
@@ -36,7 +35,7 @@ impl ServiceFactory for MemoryFactory {
                 ));
             }
         };
-        Ok(Arc::new(memory.client().with_session_timeout(session_timeout).connect().await?))
+        Ok(Arc::new(QueueLocks::new(memory.client().with_session_timeout(session_timeout))))
     }
 
     fn options(&self) -> &'static [UrlOption] {

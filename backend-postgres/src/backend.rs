@@ -17,11 +17,10 @@ use crate::session::PostgresSession;
 #[derive(Debug, Clone, Default)]
 pub struct PostgresFactory;
 
-#[async_trait]
 impl ServiceFactory for PostgresFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         let backend = Postgres::new(PostgresOptions::from_url(url)?);
-        Ok(Arc::new(QueueLocks::connect(backend).await?))
+        Ok(Arc::new(QueueLocks::new(backend)))
     }
 
     fn options(&self) -> &'static [UrlOption] {

@@ -29,11 +29,10 @@ const OPENING: &str = "session";
 #[derive(Debug, Clone, Default)]
 pub struct RedisFactory;
 
-#[async_trait]
 impl ServiceFactory for RedisFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         let backend = Redis::new(RedisOptions::from_url(url)?);
-        Ok(Arc::new(QueueLocks::connect(backend).await?))
+        Ok(Arc::new(QueueLocks::new(backend)))
     }
 
     fn options(&self) -> &'static [UrlOption] {

@@ -17,11 +17,10 @@ use crate::session::ZooKeeperSession;
 #[derive(Debug, Clone, Default)]
 pub struct ZooKeeperFactory;
 
-#[async_trait]
 impl ServiceFactory for ZooKeeperFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         let backend = ZooKeeper::new(ZooKeeperOptions::from_url(url)?);
-        Ok(Arc::new(QueueLocks::connect(backend).await?))
+        Ok(Arc::new(QueueLocks::new(backend)))
     }
 
     fn options(&self) -> &'static [UrlOption] {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fairlock::{AcquireOptions, DistributedLock, Error, LockService};
+use fairlock::{AcquireOptions, DistributedLock, Error, LockGuard, LockService};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -19,13 +19,35 @@ pub(crate) async fn demo(url: Option<&str>, options: &DemoOptions) -> Result<Exi
     let url = place(url)?;
     let services = services(&url, options.executors).await?;
     output::line(format_args!("the locks live at {}", shown(&url)?))?;
-    let checker = Arc::new(Mutex::new(TurnChecker::default()));
-    let start = Instant::now();
-    let contended = contend(&services, options, &checker).await;
-    let elapsed = start.elapsed();
+    let checks = Arc::new(Mutex::new(Checks::new()));
+    let contended = contend(&services, options, &checks).await;
+    let elapsed = locked(&checks).began.elapsed();
     close_all(&services).await;
     contended?;
-    Ok(sum_up(&locked(&checker), options.executors, elapsed)?)
+    Ok(sum_up(&locked(&checks), options.executors, elapsed)?)
+}
+
+/// What is checked, and how long it takes to look at the queue. The longer a queue is, the longer that takes, and the more often somebody
+/// would look.
+#[derive(Debug)]
+struct Checks {
+    turns: TurnChecker,
+    began: Instant,
+    looking: Duration,
+}
+
+impl Checks {
+    /// Of which part of the time the queue is looked at, at most.
+    const SHARE: u32 = 5;
+
+    fn new() -> Self {
+        Self { turns: TurnChecker::default(), began: Instant::now(), looking: Duration::ZERO }
+    }
+
+    /// Whether there is time to look at the queue.
+    fn may_look(&self) -> bool {
+        self.looking * Self::SHARE <= self.began.elapsed()
+    }
 }
 
 /// A service for each executor, as if each were a process; one for all where processes could not share it.
@@ -43,15 +65,15 @@ async fn services(url: &str, executors: u32) -> Result<Vec<Arc<dyn LockService>>
 async fn contend(
     services: &[Arc<dyn LockService>],
     options: &DemoOptions,
-    checker: &Arc<Mutex<TurnChecker>>,
+    checks: &Arc<Mutex<Checks>>,
 ) -> Result<(), Failure> {
     let mut executors: JoinSet<Result<(), Failure>> = JoinSet::new();
     for (executor, service) in (1..).zip(services) {
         let lock = service.exclusive(&options.name)?;
-        let (tasks, hold, checker) = (options.tasks, options.hold, checker.clone());
+        let (tasks, hold, checks) = (options.tasks, options.hold, checks.clone());
         executors.spawn(async move {
             for task in 1..=tasks {
-                turn(&*lock, hold, Turn { executor, task }, &checker).await?;
+                turn(&*lock, hold, Turn { executor, task }, &checks).await?;
             }
             Ok(())
         });
@@ -67,35 +89,48 @@ async fn turn(
     lock: &dyn DistributedLock,
     hold: Duration,
     turn: Turn,
-    checker: &Mutex<TurnChecker>,
+    checks: &Mutex<Checks>,
 ) -> Result<(), Failure> {
     let label = format!("executor {}", turn.executor);
     let guard = acquire(lock, &AcquireOptions::new().with_label(label)).await?;
     let token = guard.fencing_token();
-    let grant = locked(checker).enter(turn, token);
+    let grant = locked(checks).turns.enter(turn, token);
     output::line(grant)?;
+    let may_look = locked(checks).may_look();
+    if may_look {
+        look(lock, &guard, checks).await?;
+    }
+    tokio::time::sleep(hold).await;
+    locked(checks).turns.leave();
+    release(guard).await
+}
+
+/// Looks at the queue while this guard holds.
+async fn look(lock: &dyn DistributedLock, guard: &LockGuard, checks: &Mutex<Checks>) -> Result<(), Failure> {
+    let start = Instant::now();
     let queue = lock.queue().await?;
     // A lock that was lost does not show in the queue.
     if let Some(loss) = guard.loss_signal().loss() {
         return Err(Error::lost(loss).into());
     }
-    locked(checker).see(token, &queue);
-    tokio::time::sleep(hold).await;
-    locked(checker).leave();
-    release(guard).await
+    let mut checks = locked(checks);
+    checks.looking += start.elapsed();
+    checks.turns.see(guard.fencing_token(), &queue);
+    Ok(())
 }
 
-fn locked(checker: &Mutex<TurnChecker>) -> MutexGuard<'_, TurnChecker> {
-    checker.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(checks: &Mutex<Checks>) -> MutexGuard<'_, Checks> {
+    checks.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn sum_up(checker: &TurnChecker, executors: u32, elapsed: Duration) -> io::Result<ExitCode> {
-    let grants = checker.grants();
+fn sum_up(checks: &Checks, executors: u32, elapsed: Duration) -> io::Result<ExitCode> {
+    let turns = &checks.turns;
+    let grants = turns.grants();
     let rate = f64::from(grants) / elapsed.as_secs_f64();
     let elapsed = Duration::from_millis(elapsed.as_millis() as u64);
     let elapsed = humantime::format_duration(elapsed);
     output::line(format_args!("{grants} grants to {executors} executors in {elapsed} ({rate:.0}/s)"))?;
-    let violations = checker.violations();
+    let violations = turns.violations();
     if violations.is_empty() {
         output::line("never two at once, and in the order of the queue")?;
         return Ok(ExitCode::SUCCESS);

@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
 use fairlock::ErrorKind;
+use rustix::io::Errno;
 use rustix::process::Signal;
 
 use crate::output;
@@ -32,11 +33,17 @@ pub(crate) const CONFIG: u8 = 78;
 pub(crate) struct Failure {
     code: u8,
     message: String,
+    transient: bool,
 }
 
 impl Failure {
     pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), transient: false }
+    }
+
+    /// Whether it is for want of something of the system that others may give back: open files, processes, memory.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.transient
     }
 
     /// With what was being done in front.
@@ -53,13 +60,17 @@ impl Failure {
 
 impl From<fairlock::Error> for Failure {
     fn from(error: fairlock::Error) -> Self {
-        Self::new(code(error.kind()), chain(&error))
+        // What a server says that can be repeated is not of this system.
+        let transient = error.is_retryable() && error.kind() == ErrorKind::Backend;
+        Self { transient, ..Self::new(code(error.kind()), chain(&error)) }
     }
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::new(OTHER, chain(&error))
+        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        let transient = matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::NOMEM));
+        Self { transient, ..Self::new(OTHER, chain(&error)) }
     }
 }
 

@@ -243,11 +243,12 @@ impl Guardian {
         self.revoked.into_iter().chain(left_over).min()
     }
 
-    /// For how long there is nothing to do. A timer stands still while the machine sleeps, so it is not trusted for long.
+    /// For how long there is nothing to do. A timer stands still while the machine sleeps, so that one that is needed is not trusted
+    /// for long.
     fn pause(&self) -> Duration {
         const LONGEST: Duration = Duration::from_secs(1);
         let tell = self.held.filter(|_| self.revoked.is_none()).map(|held| held.saturating_sub(self.grace));
         let next = self.kill_at().into_iter().chain(tell).min();
-        next.map_or(LONGEST, |moment| moment.saturating_sub(now()).min(LONGEST))
+        next.map_or(Duration::MAX, |moment| moment.saturating_sub(now()).min(LONGEST))
     }
 }

@@ -17,6 +17,7 @@ mod help;
 mod link;
 mod list;
 mod output;
+mod patience;
 mod progress;
 mod queue;
 mod run;
@@ -33,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -66,7 +67,7 @@ fn execute(Arguments { url, command }: &Arguments) -> Result<ExitCode, Failure> 
     match command {
         Command::Demo(options) => {
             allow_many_files()?;
-            on_runtime(demo::demo(url, options))
+            on_processors(LevelFilter::WARN, demo::demo(url, options))
         }
         Command::Run(options) => on_runtime(run::run(url, options)),
         Command::Elect(options) => on_runtime(elect::elect(url, options)),
@@ -76,14 +77,14 @@ fn execute(Arguments { url, command }: &Arguments) -> Result<ExitCode, Failure> 
         Command::Conformance(options) => {
             allow_many_files()?;
             match options.chaos {
-                Some(time) => on_runtime(chaos::chaos(url, options, time)),
+                Some(time) => on_processors(LevelFilter::WARN, chaos::chaos(url, options, time)),
                 None => conformance::conformance(url, options),
             }
         }
         Command::Bench(options) => {
             allow_many_files()?;
             // Each of many sessions would have the same warnings.
-            on_runtime_with(LevelFilter::ERROR, bench::bench(url, options))
+            on_processors(LevelFilter::ERROR, bench::bench(url, options))
         }
         #[cfg(feature = "postgres")]
         Command::Schema(options) => schema::schema(options),
@@ -99,16 +100,27 @@ fn allow_many_files() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
 }
 
+/// Runs what does little itself. One thread beside this one keeps the session while this one is held up, and a machine of many processors
+/// starts no more of them for each program under a lock.
 fn on_runtime(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
-    on_runtime_with(LevelFilter::WARN, command)
+    on(Builder::new_multi_thread().worker_threads(1), LevelFilter::WARN, command)
 }
 
-fn on_runtime_with(
+/// Runs what is to use all processors.
+fn on_processors(
+    logged: LevelFilter,
+    command: impl Future<Output = Result<ExitCode, Failure>>,
+) -> Result<ExitCode, Failure> {
+    on(&mut Builder::new_multi_thread(), logged, command)
+}
+
+fn on(
+    runtime: &mut Builder,
     logged: LevelFilter,
     command: impl Future<Output = Result<ExitCode, Failure>>,
 ) -> Result<ExitCode, Failure> {
     log_to_stderr(logged);
-    let runtime = Runtime::new()?;
+    let runtime = runtime.enable_all().build()?;
     let ended = runtime.block_on(command);
     // A name that is still being looked up must not hold up the end.
     runtime.shutdown_background();

@@ -11,6 +11,7 @@ use crate::exit::{self, Failure};
 use crate::held::Held;
 use crate::link::SHARED;
 use crate::output;
+use crate::patience::Patience;
 use crate::progress::Progress;
 use crate::service::{close, connect, place, shown};
 use crate::signals::Signals;
@@ -21,12 +22,13 @@ pub(crate) async fn run(url: Option<&str>, options: &RunOptions) -> Result<ExitC
     if options.verbose {
         output::diagnostic(format_args!("the locks live at {}", shown(&place(url)?)?));
     }
+    let patience = Patience::new(options.acquire().wait);
     let service = tokio::select! {
         biased;
         signal = signals.ending() => return Ok(exit::by_signal(signal)),
-        service = connect(url) => service?,
+        service = patience.repeat(|| connect(url)) => service?,
     };
-    let ended = under_lock(&*service, options, &mut signals).await;
+    let ended = under_lock(&*service, options, patience, &mut signals).await;
     close(&*service).await;
     ended
 }
@@ -34,6 +36,7 @@ pub(crate) async fn run(url: Option<&str>, options: &RunOptions) -> Result<ExitC
 async fn under_lock(
     service: &dyn LockService,
     options: &RunOptions,
+    patience: Patience,
     signals: &mut Signals,
 ) -> Result<ExitCode, Failure> {
     if !service.capabilities().interprocess {
@@ -48,12 +51,22 @@ async fn under_lock(
     }
     let terms = terms(options, service.session_time())?;
     let lock = lock(service, options)?;
-    let standby = Standby::new(&options.command(), lock.name(), terms)?;
+    let command = options.command();
+    let prepare = async || Ok(Standby::new(&command, lock.name(), terms)?);
     let taken = tokio::select! {
         biased;
         signal = signals.ending() => return Ok(exit::by_signal(signal)),
-        taken = take(service, &lock, options) => taken?,
+        taken = async {
+            let mut standby = patience.repeat(&prepare).await?;
+            let taken = take(service, &lock, options).await?;
+            // Somebody may have killed it meanwhile, or it failed for want of open files.
+            if matches!(taken, Taken::Held(_)) && !standby.is_ready()? {
+                standby = patience.repeat(&prepare).await?;
+            }
+            Ok::<_, Failure>((taken, standby))
+        } => taken?,
     };
+    let (taken, standby) = taken;
     match taken {
         Taken::Held(held) => holding(held, standby, options, terms, signals).await,
         Taken::NotInTime => {
@@ -178,14 +191,11 @@ fn terms(options: &RunOptions, session: Option<Duration>) -> Result<Terms, Failu
 
 async fn holding(
     mut held: Held,
-    mut standby: Standby,
+    standby: Standby,
     options: &RunOptions,
     terms: Terms,
     signals: &mut Signals,
 ) -> Result<ExitCode, Failure> {
-    if !standby.is_ready()? {
-        standby = Standby::new(&options.command(), &options.name.parse()?, terms)?;
-    }
     let began = tokio::time::Instant::now();
     let mut supervised = Supervised::start(standby, &held, terms)?;
     let ended = supervised.attend(signals).await?;

@@ -305,7 +305,8 @@ async fn a_watched_queue_shows_every_change() {
 async fn cleanup_spares_what_is_used() {
     let place = place();
     let (one, _) = place.holding("one", "used/1").await;
-    assert_eq!(place.code(&["run", "unused", "--", "true"]).await, Some(0));
+    // As a command leaves it that was killed.
+    fs::create_dir(place.path().join("locks/unused")).unwrap();
     assert_eq!(place.stdout(&["cleanup"]).await, "unused locks removed: 1\n");
     let expected = json!([{ "family": "lock", "name": "used/1" }]);
     let list = place.stdout(&["list", "--json"]).await;

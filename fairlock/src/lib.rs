@@ -149,8 +149,8 @@
 //! | `redis` | `redis://host:port/0`, `rediss://…`, `redis+sentinel://host:port,…/master`, `redis+cluster://host:port,…` | with exceptions to exclusion, which [`capabilities`](LockService::capabilities) tell and its crate documents |
 //! | `zookeeper` (default) | `zookeeper://host:port,…/path`, `zookeepers://…` | `zookeeper-tls` and `zookeeper-sasl` bring TLS and SASL |
 //!
-//! Features more, all off: `blocking` for locks of code that is not async, `tower` for [`fencing`]'s layer for services,
-//! `zookeeper-tls`, `zookeeper-sasl`.
+//! Features more, all off: `blocking` for locks of code that is not async, `tower` for [`fencing`]'s layer for services, `metrics` for
+//! counters and histograms through the facade of that name, `zookeeper-tls`, `zookeeper-sasl`.
 //!
 //! The options stand behind the URL's `?`, or beside it in a [`Config`]. A duration has units, such as `500ms`, or is a number of seconds.
 //!
@@ -168,12 +168,15 @@ mod guide;
 
 use std::sync::Arc;
 
+#[cfg(feature = "metrics")]
+pub use lockcore::metrics;
 pub use lockcore::{
     AcquireOptions, Capabilities, Clocks, Config, DistributedLock, DistributedLockExt, Effect, Election,
     EntryId, EntryKind, Error, ErrorKind, Failover, Family, Fencing, FencingToken, HeldLock, LastRun, Leader,
     Leadership, LockGuard, LockKey, LockKind, LockName, LockPart, LockService, LockServiceExt, LockSet,
-    LockUrl, Loss, LossSignal, Once, OptionValue, QueueEntry, Record, Recorded, Registry, Released, Result,
-    Run, RunEnd, ServiceFactory, SessionState, SetGuard, Turn, UrlOption, Wait,
+    LockUrl, Loss, LossSignal, Once, OptionValue, QueueEntry, QueueView, QueueWatch, Record, Recorded,
+    Registry, Released, Result, Run, RunEnd, ServiceFactory, SessionEvent, SessionEvents, SessionState,
+    SetGuard, Turn, UrlOption, Wait,
 };
 
 /// The backends of this crate: the cargo features, and the schemes that each brings.
@@ -229,4 +232,29 @@ pub fn registry() -> Registry {
 /// When dropped, a session that was being opened ends by itself.
 pub async fn connect(config: impl Into<Config>) -> Result<Arc<dyn LockService>> {
     registry().connect(&config.into()).await
+}
+
+/// The service of where the URL (or other [configuration](Config)) says that the locks live, which connects in the background: it starts
+/// without a server, and waits for one as it does during an outage.
+///
+/// Call it within the runtime that [`connect`] would be called in. Its [`ready`](LockService::ready) waits for the connection.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fairlock::Result<()> {
+/// let locks = fairlock::connect_lazy("memory://")?;
+/// println!("{}", locks.session()); // connecting
+/// locks.ready().await?;
+/// println!("{}", locks.session()); // live
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of [`Registry::connect_lazy`].
+pub fn connect_lazy(config: impl Into<Config>) -> Result<Arc<dyn LockService>> {
+    registry().connect_lazy(&config.into())
 }

@@ -24,11 +24,16 @@ mod label;
 mod lock;
 mod lock_kind;
 mod loss_signal;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+mod metrics;
 mod name;
 mod opening;
 mod options;
 pub mod queue;
-mod queue_entry;
+mod queue_view;
+mod queue_watch;
 mod recipes;
 mod record;
 mod registry;
@@ -54,7 +59,8 @@ pub use loss_signal::{HeldLock, LossSignal};
 pub use name::LockName;
 pub use opening::{open_once, open_repeatedly};
 pub use options::{AcquireOptions, Wait};
-pub use queue_entry::QueueEntry;
+pub use queue_view::{QueueEntry, QueueView};
+pub use queue_watch::QueueWatch;
 pub use recipes::{
     Election, LastRun, Leader, Leadership, LockPart, LockServiceExt, LockSet, Once, Run, RunEnd, SetGuard,
     Turn,
@@ -63,7 +69,7 @@ pub use record::{Record, Recorded};
 pub use registry::{Registry, ServiceFactory};
 pub use secret::{Credentials, Secret};
 pub use service::LockService;
-pub use session::{Loss, SessionState};
+pub use session::{Loss, SessionEvent, SessionEvents, SessionState};
 pub use snapshot::{EntryDetails, QueuedEntry, Revision, Snapshot};
 pub use tls_files::TlsFiles;
 pub use url::{LockUrl, host_and_port};

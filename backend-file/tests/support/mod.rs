@@ -47,6 +47,23 @@ pub(crate) fn directory() -> (TempDir, PathBuf) {
     (directory, root)
 }
 
+/// The directory of a lock, made by somebody with `mkdir` if it is not there. That of a lock which nobody uses goes after a second.
+pub(crate) fn directory_of(root: &Path, lock: &str) -> PathBuf {
+    let directory = root.join(lock);
+    fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+pub(crate) async fn until_removed(directory: impl AsRef<Path>) {
+    let directory = directory.as_ref();
+    let removed = async {
+        while directory.exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time(&format!("{} is removed", directory.display()), removed).await;
+}
+
 /// The entries of a lock, or what will be one.
 pub(crate) fn entries(path: impl AsRef<Path>) -> Vec<String> {
     let mut files = files(path);

@@ -23,9 +23,8 @@ const OPTIONS: [UrlOption; 1] = [UrlOption::SESSION_TIMEOUT];
 #[derive(Debug, Clone, Default)]
 pub struct TemplateFactory;
 
-#[async_trait]
 impl ServiceFactory for TemplateFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         // Whatever else is in the URL is an error that lists the valid options.
         let session_timeout = url.options(&OPTIONS)?.duration("session_timeout")?;
         let [name] = url.hosts() else {
@@ -35,7 +34,7 @@ impl ServiceFactory for TemplateFactory {
             ));
         };
         let backend = Template { name: name.clone(), session_timeout };
-        Ok(Arc::new(QueueLocks::connect(backend).await?))
+        Ok(Arc::new(QueueLocks::new(backend)))
     }
 
     fn options(&self) -> &'static [UrlOption] {

@@ -18,7 +18,7 @@ struct PostgresClient {
     key: String,
 }
 
-async fn connect(url: &LockUrl) -> Result<tokio_postgres::Client, Failure> {
+pub(in crate::bench) async fn connect(url: &LockUrl) -> Result<tokio_postgres::Client, Failure> {
     let server = url.endpoints(5432)?.remove(0);
     let (host, port) = server.rsplit_once(':').unwrap_or((&server, "5432"));
     let mut config = Config::new();
