@@ -1,5 +1,7 @@
 //! What is exported is what the documentation, the dashboard and the alerts name.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
