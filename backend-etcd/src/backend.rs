@@ -6,22 +6,25 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lockcore::queue::QueueLocks;
 use lockcore::{
-    Capabilities, LockService, LockUrl, QueueBackend, QueueSession, Result, ServiceFactory, in_one_order,
-    open_repeatedly,
+    Capabilities, LockService, LockUrl, QueueBackend, QueueSession, Result, ServiceFactory, UrlOption,
+    in_one_order, open_repeatedly,
 };
 
-use crate::options::EtcdOptions;
+use crate::options::{EtcdOptions, OPTIONS};
 use crate::session::EtcdSession;
 
 /// Makes the lock service for a [URL](EtcdOptions::from_url) of either scheme.
 #[derive(Debug, Clone, Default)]
 pub struct EtcdFactory;
 
-#[async_trait]
 impl ServiceFactory for EtcdFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         let backend = Etcd::new(EtcdOptions::from_url(url)?);
-        Ok(Arc::new(QueueLocks::connect(backend).await?))
+        Ok(Arc::new(QueueLocks::new(backend)))
+    }
+
+    fn options(&self) -> &'static [UrlOption] {
+        &OPTIONS
     }
 }
 

@@ -12,7 +12,7 @@ use lockcore::{Effect, Error, ErrorKind, Result};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::error::error;
+use crate::error::{error, refuses_password};
 use crate::layout::session_key;
 use crate::options::EtcdOptions;
 
@@ -56,7 +56,14 @@ impl Link {
         patience: Duration,
         answer: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T> {
-        limited(patience, answer).await.map_err(|error| error.with_context(server(&self.endpoint)))
+        let answer = limited(patience, answer).await.map_err(|error| match refuses_password(&error) {
+            // It was right once: whoever connects anew does so with the one that there is now.
+            true => Error::new(ErrorKind::Unreachable, "the password is not right any more")
+                .with_effect(Effect::None)
+                .with_source(error),
+            false => error,
+        });
+        answer.map_err(|error| error.with_context(server(&self.endpoint)))
     }
 }
 
@@ -106,11 +113,13 @@ impl Connection {
         while let Ok(Some(attempted)) = timeout_at(deadline, attempts.next()).await {
             match attempted {
                 Ok(link) => return Ok(link),
-                Err((_, error)) if !error.is_retryable() => return Err(error),
-                Err((endpoint, error)) => {
+                Err((endpoint, error)) if error.is_retryable() => {
                     failure = self.unreachable().with_source(error);
                     attempts.push(self.connect_to(endpoint, PAUSE));
                 }
+                // Another server may have a better certificate.
+                Err((_, error)) if error.kind() == ErrorKind::InvalidConfig && !attempts.is_empty() => {}
+                Err((_, error)) => return Err(error),
             }
         }
         Err(failure)
@@ -139,10 +148,16 @@ impl Connection {
             };
             limited(self.options.patience(), asked).await
         };
-        connected.await.map_err(|error| {
-            let error = error.with_context(server(&endpoint)).with_effect(Effect::None);
-            (endpoint, error)
-        })
+        let failure = match connected.await {
+            Ok(link) => return Ok(link),
+            Err(error) => error,
+        };
+        let refusal = match failure.is_retryable() {
+            true => self.options.tls_refusal(address(&endpoint)).await,
+            false => None,
+        };
+        let error = refusal.unwrap_or(failure).with_context(server(&endpoint)).with_effect(Effect::None);
+        Err((endpoint, error))
     }
 
     /// The answer to a request, within the time that an answer may take.
@@ -187,9 +202,13 @@ impl Connection {
     }
 }
 
+fn address(endpoint: &str) -> &str {
+    endpoint.split_once("://").map_or(endpoint, |(_, address)| address)
+}
+
 /// A server, for messages.
 fn server(endpoint: &str) -> String {
-    format!("etcd at {}", endpoint.split_once("://").map_or(endpoint, |(_, address)| address))
+    format!("etcd at {}", address(endpoint))
 }
 
 /// The output of a future of the client library, which has no limits of its own.

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 
 use etcd_client::Error as ClientError;
-use lockcore::{Effect, Error, ErrorKind};
+use lockcore::{Effect, Error, ErrorKind, tls};
 use tonic::{Code, Status};
 
 type Row = (ErrorKind, Effect, bool, &'static str);
@@ -20,6 +20,9 @@ const REFUSED: Row =
 /// The one table of errors. What is not sure to have changed nothing has an unknown effect.
 pub(crate) fn error(source: ClientError) -> Error {
     use ClientError as E;
+    if let Some(refused) = tls::refused(cause(&source)) {
+        return refused.with_source(source);
+    }
     let (kind, effect, retryable, message) = match &source {
         E::GRpcStatus(status) => row(status),
         // The two streams say so when they end.
@@ -36,6 +39,16 @@ pub(crate) fn error(source: ClientError) -> Error {
         _ => (ErrorKind::Backend, Effect::Unknown, false, "the client library reported an error"),
     };
     Error::new(kind, message).with_effect(effect).with_retryable(retryable).with_source(source)
+}
+
+/// What an error of the client library contains, which it does not tell as its source.
+fn cause(source: &ClientError) -> &(dyn std::error::Error + 'static) {
+    match source {
+        ClientError::GRpcStatus(status) => status,
+        ClientError::TransportError(error) => error,
+        ClientError::IoError(error) => error,
+        other => other,
+    }
 }
 
 /// The messages are those of etcd's `rpctypes`: several errors share one code.
@@ -106,6 +119,12 @@ pub(crate) fn is_settled(error: &Error) -> bool {
     let source = error.source().and_then(|source| source.downcast_ref::<ClientError>());
     error.effect() == Effect::None
         || matches!(source, Some(ClientError::GRpcStatus(status)) if is_full(status))
+}
+
+/// Whether the server does not take the password.
+pub(crate) fn refuses_password(error: &Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<ClientError>());
+    matches!(source, Some(ClientError::GRpcStatus(status)) if is_about_credentials(status.message()))
 }
 
 fn is_about_credentials(message: &str) -> bool {

@@ -48,4 +48,4 @@ mod wait;
 mod watches;
 
 pub use backend::{Etcd, EtcdFactory};
-pub use options::{EtcdOptions, EtcdTls, SCHEME, SCHEME_TLS};
+pub use options::{EtcdOptions, OPTIONS, SCHEME, SCHEMES};

@@ -1,17 +1,36 @@
 //! Which servers, where on them, as whom, and how they are recognised.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
-use lockcore::{Error, ErrorKind, LockUrl, Result, UrlOptions};
+use lockcore::{Credentials, Error, ErrorKind, LockUrl, Result, Secret, TlsFiles, UrlOption, tls};
 
-/// The scheme of URLs that mean etcd.
+/// The schemes of URLs that mean etcd, without and with TLS.
+pub const SCHEMES: [&str; 2] = [SCHEME, SCHEME_TLS];
+
+/// The scheme without TLS.
 pub const SCHEME: &str = "etcd";
 
-/// The scheme of URLs that mean etcd behind TLS.
-pub const SCHEME_TLS: &str = "etcds";
+const SCHEME_TLS: &str = "etcds";
+
+/// The options of URLs.
+pub const OPTIONS: [UrlOption; 10] = [
+    UrlOption::SESSION_TIMEOUT,
+    UrlOption::CONNECT_TIMEOUT,
+    UrlOption::PASSWORD,
+    UrlOption::PASSWORD_FILE,
+    UrlOption::PASSWORD_ENV,
+    UrlOption::TLS,
+    UrlOption::CA,
+    UrlOption::CERT,
+    UrlOption::KEY,
+    UrlOption::new(
+        "domain",
+        "",
+        "the name in the servers' certificates, if it is not the one by which we call them",
+    ),
+];
 
 const DEFAULT_PORT: u16 = 2379;
 const DEFAULT_ROOT: &str = "/fairlock";
@@ -30,74 +49,9 @@ pub struct EtcdOptions {
     root: String,
     session_timeout: Duration,
     connect_timeout: Duration,
-    user: Option<(String, String)>,
-    tls: Option<EtcdTls>,
-}
-
-/// How the servers are recognised, and how they recognise us. The files are read whenever a connection is made, so
-/// that certificates can be renewed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EtcdTls {
-    authority: Option<PathBuf>,
-    certificate: Option<(PathBuf, PathBuf)>,
+    user: Option<Credentials>,
+    tls: Option<TlsFiles>,
     domain: Option<String>,
-}
-
-impl EtcdTls {
-    /// Servers need a certificate of an authority that this machine trusts, for the name by which we call them.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Servers need a certificate of the authority in this PEM file.
-    #[must_use]
-    pub fn with_authority(mut self, file: impl Into<PathBuf>) -> Self {
-        self.authority = Some(file.into());
-        self
-    }
-
-    /// We have the certificate in this PEM file, with the private key in the other.
-    #[must_use]
-    pub fn with_certificate(mut self, file: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.certificate = Some((file.into(), key.into()));
-        self
-    }
-
-    /// The certificates of the servers are for this name.
-    #[must_use]
-    pub fn with_domain(mut self, domain: impl Into<String>) -> Self {
-        self.domain = Some(domain.into());
-        self
-    }
-
-    fn from_options(options: &UrlOptions<'_>) -> Result<Self> {
-        let certificate = match (options.text("cert"), options.text("key")) {
-            (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
-            (None, None) => None,
-            _ => return Err(invalid("of the options cert and key, one needs the other")),
-        };
-        let authority = options.text("ca").map(PathBuf::from);
-        Ok(Self { authority, certificate, domain: options.text("domain").map(str::to_owned) })
-    }
-
-    fn load(&self) -> Result<TlsOptions> {
-        let mut tls = match &self.authority {
-            Some(file) => TlsOptions::new().ca_certificate(Certificate::from_pem(read(file)?)),
-            None => TlsOptions::new().with_enabled_roots(),
-        };
-        if let Some((certificate, key)) = &self.certificate {
-            tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
-        }
-        if let Some(domain) = &self.domain {
-            tls = tls.domain_name(domain);
-        }
-        Ok(tls)
-    }
-}
-
-fn read(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file)
-        .map_err(|source| invalid(format!("{} cannot be read", file.display())).with_source(source))
 }
 
 impl EtcdOptions {
@@ -111,29 +65,31 @@ impl EtcdOptions {
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             user: None,
             tls: None,
+            domain: None,
         }
     }
 
     /// The options of a URL such as
-    /// `etcd://user:password@h1:2379,h2:2379/root?session_timeout=10s&connect_timeout=5s`, or `etcds://` with `ca=`,
-    /// `cert=` and `key=` (paths of PEM files) and `domain=` in addition.
+    /// `etcd://user:password@h1:2379,h2:2379/root?session_timeout=10s&connect_timeout=5s`, or with TLS `etcds://…`, with
+    /// [`OPTIONS`](crate::OPTIONS).
     ///
     /// # Errors
     ///
     /// [`InvalidConfig`](ErrorKind::InvalidConfig) for anything that cannot be meant.
     pub fn from_url(url: &LockUrl) -> Result<Self> {
-        let options = url.options();
+        let options = url.options(&OPTIONS)?;
         let mut parsed = Self::new(url.endpoints(DEFAULT_PORT)?)
-            .with_session_timeout(options.duration("session_timeout", DEFAULT_SESSION_TIMEOUT)?)
-            .with_connect_timeout(options.duration("connect_timeout", DEFAULT_CONNECT_TIMEOUT)?);
+            .with_session_timeout(options.duration("session_timeout")?)
+            .with_connect_timeout(options.duration("connect_timeout")?);
         if !matches!(url.path(), "" | "/") {
             parsed = parsed.with_root(url.path())?;
         }
-        parsed.user = user(url.credentials())?;
-        if url.scheme() == SCHEME_TLS {
-            parsed.tls = Some(EtcdTls::from_options(&options)?);
+        parsed.user = options.credentials()?.map(Credentials::complete).transpose()?;
+        parsed.tls = options.tls(url.scheme() == SCHEME_TLS)?;
+        parsed.domain = options.text("domain").map(str::to_owned);
+        if parsed.tls.is_none() && parsed.domain.is_some() {
+            return Err(invalid("option domain needs TLS: etcds:// or tls=true"));
         }
-        options.finish()?;
         Ok(parsed)
     }
 
@@ -169,15 +125,22 @@ impl EtcdOptions {
 
     /// Authenticates with a password.
     #[must_use]
-    pub fn with_user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
-        self.user = Some((name.into(), password.into()));
+    pub fn with_user(mut self, name: impl Into<String>, password: impl Into<Secret>) -> Self {
+        self.user = Some(Credentials::new(name, Some(password.into())));
         self
     }
 
     /// Talks to the servers through TLS.
     #[must_use]
-    pub fn with_tls(mut self, tls: EtcdTls) -> Self {
-        self.tls = Some(tls);
+    pub fn with_tls(mut self, files: TlsFiles) -> Self {
+        self.tls = Some(files);
+        self
+    }
+
+    /// The certificates of the servers are for this name.
+    #[must_use]
+    pub fn with_domain(mut self, domain: impl Into<String>) -> Self {
+        self.domain = Some(domain.into());
         self
     }
 
@@ -217,36 +180,47 @@ impl EtcdOptions {
             .with_connect_timeout(self.patience())
             .with_require_leader(true)
             .with_auto_token_refresh(true);
-        if let Some((name, password)) = &self.user {
-            options = options.with_user(name, password);
+        if let Some(user) = &self.user {
+            options = options.with_user(user.user(), user.password()?.unwrap_or_default());
         }
-        if let Some(tls) = &self.tls {
-            options = options.with_tls(tls.load()?);
+        if let Some(files) = &self.tls {
+            options = options.with_tls(self.tls_options(files)?);
         }
         Ok(options)
+    }
+
+    /// Why TLS with this server is refused, if it is. The client library does not always tell.
+    pub(crate) async fn tls_refusal(&self, server: &str) -> Option<Error> {
+        tls::why_refused(server, self.domain.as_deref(), self.tls.as_ref()?).await
+    }
+
+    fn tls_options(&self, files: &TlsFiles) -> Result<TlsOptions> {
+        let mut tls = match files.authority()? {
+            Some(pem) => TlsOptions::new().ca_certificate(Certificate::from_pem(pem)),
+            None => TlsOptions::new().with_enabled_roots(),
+        };
+        if let Some((certificate, key)) = files.identity()? {
+            tls = tls.identity(Identity::from_pem(certificate, key));
+        }
+        Ok(match &self.domain {
+            Some(domain) => tls.domain_name(domain),
+            None => tls,
+        })
     }
 }
 
 impl fmt::Debug for EtcdOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { servers, root, session_timeout, connect_timeout, user, tls } = self;
+        let Self { servers, root, session_timeout, connect_timeout, user, tls, domain } = self;
         f.debug_struct("EtcdOptions")
             .field("servers", servers)
             .field("root", root)
             .field("session_timeout", session_timeout)
             .field("connect_timeout", connect_timeout)
-            .field("user", &user.as_ref().map(|(name, _)| name))
+            .field("user", user)
             .field("tls", tls)
+            .field("domain", domain)
             .finish()
-    }
-}
-
-fn user(credentials: Option<(&str, Option<&str>)>) -> Result<Option<(String, String)>> {
-    // The values stay out of the messages: they are secret.
-    match credentials {
-        None => Ok(None),
-        Some((name, Some(password))) if !name.is_empty() => Ok(Some((name.to_owned(), password.to_owned()))),
-        Some(_) => Err(invalid("the URL has a user without a password, or a password without a user")),
     }
 }
 
@@ -280,17 +254,15 @@ mod tests {
              key=/c/me.key&domain=etcd.example",
         )
         .unwrap();
-        let tls = EtcdTls::new()
-            .with_authority("/c/ca.pem")
-            .with_certificate("/c/me.pem", "/c/me.key")
-            .with_domain("etcd.example");
+        let tls = TlsFiles::new().with_authority("/c/ca.pem").with_certificate("/c/me.pem", "/c/me.key");
         let expected = EtcdOptions::new(["[::1]:2379"])
             .with_root("/app/x")
             .unwrap()
             .with_session_timeout(Duration::from_millis(2500))
             .with_connect_timeout(Duration::from_secs(2))
             .with_user("me", "p@ss")
-            .with_tls(tls);
+            .with_tls(tls)
+            .with_domain("etcd.example");
         assert_eq!(options, expected);
         assert_eq!(options.endpoints().next().as_deref(), Some("https://[::1]:2379"));
         assert_eq!(options.ttl(), 3);
@@ -332,7 +304,10 @@ mod tests {
             "etcd://:secret@h",
             "etcd://h?session_timeout=0s",
             "etcd://me:secret@h?session_timout=1s",
+            "etcd://me:secret@h?password_file=/etcd",
+            "etcd://h?password=secret",
             "etcd://h?ca=/c/ca.pem",
+            "etcd://h?domain=etcd.example",
             "etcds://h?cert=/c/me.pem",
             "etcds://h?key=/c/me.key",
         ] {
@@ -344,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let tls = EtcdTls::new().with_authority("/no/such/file");
+        let tls = TlsFiles::new().with_authority("/no/such/file");
         let error = EtcdOptions::new(["h:1"]).with_tls(tls).connect_options().err().unwrap();
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
         assert!(error.to_string().contains("/no/such/file"), "{error}");
@@ -354,5 +329,14 @@ mod tests {
     fn debug_shows_no_secret() {
         let options = parse("etcd://me:secret@h").unwrap();
         assert!(!format!("{options:?}").contains("secret"));
+    }
+
+    #[test]
+    fn every_option_that_is_declared_is_read() {
+        let plain = parse("etcd://h").unwrap();
+        for UrlOption { name, .. } in OPTIONS {
+            let given = parse(&format!("etcd://h?{name}=nonsense"));
+            assert!(given.map_or(true, |given| given != plain), "{name}");
+        }
     }
 }

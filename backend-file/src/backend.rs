@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use lockcore::queue::QueueLocks;
 use lockcore::{
     Capabilities, Clocks, Failover, LockService, LockUrl, QueueBackend, QueueSession, Result, ServiceFactory,
+    UrlOption,
 };
 
 use crate::filesystem;
-use crate::options::FileOptions;
+use crate::options::{FileOptions, OPTIONS};
 use crate::root::Root;
 use crate::session::FileSession;
 
@@ -20,11 +21,14 @@ pub const SCHEME: &str = "file";
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FileFactory;
 
-#[async_trait]
 impl ServiceFactory for FileFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         let backend = FileLocks::new(FileOptions::from_url(url)?);
-        Ok(Arc::new(QueueLocks::connect(backend).await?))
+        Ok(Arc::new(QueueLocks::new(backend)))
+    }
+
+    fn options(&self) -> &'static [UrlOption] {
+        &OPTIONS
     }
 }
 

@@ -70,4 +70,4 @@ mod turn;
 mod watches;
 
 pub use backend::{FileFactory, FileLocks, SCHEME};
-pub use options::FileOptions;
+pub use options::{FileOptions, OPTIONS};

@@ -2,7 +2,17 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use lockcore::{Error, ErrorKind, LockUrl, Result};
+use lockcore::{Error, ErrorKind, LockUrl, Result, UrlOption};
+
+/// The options of URLs.
+pub const OPTIONS: [UrlOption; 2] = [
+    UrlOption::new(
+        "shared",
+        "false",
+        "accept a directory that other users may write, and trust all who may: `install -d -m 2770 -g GROUP DIR` makes one",
+    ),
+    UrlOption::new("trust_filesystem", "false", "accept a file system that is not known to be local"),
+];
 
 /// Which directory, and who may use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,10 +48,9 @@ impl FileOptions {
     ///
     /// [`InvalidConfig`](ErrorKind::InvalidConfig) for anything that cannot be meant.
     pub fn from_url(url: &LockUrl) -> Result<Self> {
-        let options = url.options();
-        let shared = options.flag("shared", false)?;
-        let trust_filesystem = options.flag("trust_filesystem", false)?;
-        options.finish()?;
+        let options = url.options(&OPTIONS)?;
+        let shared = options.flag("shared")?;
+        let trust_filesystem = options.flag("trust_filesystem")?;
         if !url.hosts().is_empty() || url.credentials().is_some() {
             return Err(invalid(format!(
                 "{url} names a host or a user, expected file:///path/of/a/directory"
@@ -123,5 +132,14 @@ mod tests {
             assert!(error.to_string().contains(reason), "{url}: {error}");
         }
         assert!(FileOptions::new("relative/path").is_err());
+    }
+
+    #[test]
+    fn every_option_that_is_declared_is_read() {
+        let plain = parse("file:///a").unwrap();
+        for UrlOption { name, .. } in OPTIONS {
+            let given = parse(&format!("file:///a?{name}=nonsense"));
+            assert!(given.map_or(true, |given| given != plain), "{name}");
+        }
     }
 }

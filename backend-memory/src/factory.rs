@@ -2,26 +2,25 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use lockcore::{Error, ErrorKind, LockService, LockUrl, Result, ServiceFactory};
+use lockcore::queue::QueueLocks;
+use lockcore::{Error, ErrorKind, LockService, LockUrl, Result, ServiceFactory, UrlOption};
 
-use crate::client::MemoryClient;
 use crate::server::Memory;
 
 /// The scheme of the URLs that [`MemoryFactory`] takes.
 pub const SCHEME: &str = "memory";
 
+/// The options of such URLs. The session timeout matters to the hooks of tests only.
+pub const OPTIONS: [UrlOption; 1] = [UrlOption::SESSION_TIMEOUT];
+
 /// Connects to `memory://` (a place of its own for each connection) or `memory://name` (one place for all
-/// connections of this process). Option: `session_timeout` (10s), which matters to the hooks of tests only.
+/// connections of this process), with [`OPTIONS`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MemoryFactory;
 
-#[async_trait]
 impl ServiceFactory for MemoryFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
-        let options = url.options();
-        let session_timeout = options.duration("session_timeout", MemoryClient::SESSION_TIMEOUT)?;
-        options.finish()?;
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+        let session_timeout = url.options(&OPTIONS)?.duration("session_timeout")?;
         if url.credentials().is_some() || !url.path().trim_start_matches('/').is_empty() {
             let message = format!("{url} is not of the form memory:// or memory://name");
             return Err(Error::new(ErrorKind::InvalidConfig, message));
@@ -36,6 +35,10 @@ impl ServiceFactory for MemoryFactory {
                 ));
             }
         };
-        Ok(Arc::new(memory.client().with_session_timeout(session_timeout).connect().await?))
+        Ok(Arc::new(QueueLocks::new(memory.client().with_session_timeout(session_timeout))))
+    }
+
+    fn options(&self) -> &'static [UrlOption] {
+        &OPTIONS
     }
 }

@@ -33,6 +33,6 @@ mod server;
 mod session;
 
 pub use client::MemoryClient;
-pub use factory::{MemoryFactory, SCHEME};
+pub use factory::{MemoryFactory, OPTIONS, SCHEME};
 pub use link::Fault;
 pub use server::Memory;

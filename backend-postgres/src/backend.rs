@@ -7,24 +7,24 @@ use async_trait::async_trait;
 use lockcore::queue::QueueLocks;
 use lockcore::{
     Capabilities, Failover, LockService, LockUrl, QueueBackend, QueueSession, Result, ServiceFactory,
-    in_one_order, open_repeatedly,
+    UrlOption, in_one_order, open_repeatedly,
 };
 
-use crate::options::PostgresOptions;
+use crate::options::{OPTIONS, PostgresOptions};
 use crate::session::PostgresSession;
-
-/// The schemes of URLs that mean PostgreSQL.
-pub const SCHEMES: [&str; 2] = ["postgres", "postgresql"];
 
 /// Makes the lock service for a [URL](PostgresOptions::from_url).
 #[derive(Debug, Clone, Default)]
 pub struct PostgresFactory;
 
-#[async_trait]
 impl ServiceFactory for PostgresFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         let backend = Postgres::new(PostgresOptions::from_url(url)?);
-        Ok(Arc::new(QueueLocks::connect(backend).await?))
+        Ok(Arc::new(QueueLocks::new(backend)))
+    }
+
+    fn options(&self) -> &'static [UrlOption] {
+        &OPTIONS
     }
 }
 

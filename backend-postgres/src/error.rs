@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::io;
 
-use lockcore::{Effect, Error, ErrorKind};
+use lockcore::{Effect, Error, ErrorKind, tls};
 use tokio_postgres::Error as ClientError;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
@@ -23,17 +23,13 @@ pub(crate) fn error(source: ClientError) -> Error {
 /// The same for an attempt to connect. What TLS or the client library refuse will not be otherwise the next time.
 pub(crate) fn connect_error(source: ClientError) -> Error {
     let cause = source.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-    let refused = match cause {
-        Some(cause) => {
-            cause.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()).map(|_| "TLS is refused")
-        }
-        None if source.as_db_error().is_some() || source.is_closed() => None,
-        None => Some("no connection can be made like this"),
+    let refused = match (tls::refused(&source), cause) {
+        (Some(refused), _) => refused,
+        (None, Some(_)) => return error(source),
+        (None, None) if source.as_db_error().is_some() || source.is_closed() => return error(source),
+        (None, None) => invalid("no connection can be made like this"),
     };
-    match refused {
-        Some(message) => Error::new(ErrorKind::InvalidConfig, message).with_source(source),
-        None => error(source),
-    }
+    refused.with_source(source)
 }
 
 /// Whether the connection is of no use any more.

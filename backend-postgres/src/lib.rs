@@ -55,7 +55,7 @@ mod session;
 mod tls;
 mod watches;
 
-pub use backend::{Postgres, PostgresFactory, SCHEMES};
-pub use options::PostgresOptions;
+pub use backend::{Postgres, PostgresFactory};
+pub use options::{OPTIONS, PostgresOptions, SCHEMES};
 pub use schema::schema_sql;
 pub use tls::{PostgresTls, TlsMode};

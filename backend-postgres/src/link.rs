@@ -57,14 +57,19 @@ impl Link {
 
     /// Connects to the first server that is a primary.
     pub(crate) async fn connect(options: &PostgresOptions, own_entries: &Arc<OwnEntries>) -> Result<Self> {
-        let configs: Vec<Config> = options.configs().collect();
+        let configs = options.configs()?;
         let patience = options.patience() / u32::try_from(configs.len()).unwrap_or(u32::MAX).max(1);
-        let mut failure = None;
-        for config in &configs {
+        let mut failure: Option<Error> = None;
+        for (server, config) in &configs {
             let connected = timeout(patience, Self::connect_to(config, options, own_entries)).await;
             match connected.unwrap_or_else(|_| Err(silent(patience))) {
-                Err(error) if error.is_retryable() => failure = Some(error),
-                connected => return connected.map_err(|error| error.with_effect(Effect::None)),
+                Ok(link) => return Ok(link),
+                // Another server may have a better certificate.
+                Err(error) if error.is_retryable() || error.kind() == ErrorKind::InvalidConfig => {
+                    let before = failure.filter(|before| before.is_retryable() && !error.is_retryable());
+                    failure = Some(before.unwrap_or_else(|| error.with_context(place(server))));
+                }
+                Err(error) => return Err(error.with_context(place(server)).with_effect(Effect::None)),
             }
         }
         let failure = failure.unwrap_or_else(|| silent(patience));
@@ -155,6 +160,11 @@ impl Link {
         }
         Ok(())
     }
+}
+
+/// A server, for messages.
+fn place(server: &str) -> String {
+    format!("PostgreSQL at {server}")
 }
 
 fn silent(patience: Duration) -> Error {

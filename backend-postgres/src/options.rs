@@ -3,12 +3,41 @@
 use std::fmt;
 use std::time::Duration;
 
-use lockcore::{LockUrl, Result};
+use lockcore::{Credentials, LockUrl, Result, Secret, UrlOption, host_and_port};
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
 use crate::error::invalid;
 use crate::tls::{PostgresTls, TlsMode};
+
+/// The schemes of URLs that mean PostgreSQL.
+pub const SCHEMES: [&str; 2] = ["postgres", "postgresql"];
+
+/// The options of URLs.
+pub const OPTIONS: [UrlOption; 10] = [
+    UrlOption::SESSION_TIMEOUT,
+    UrlOption::CONNECT_TIMEOUT,
+    UrlOption::PASSWORD,
+    UrlOption::PASSWORD_FILE,
+    UrlOption::PASSWORD_ENV,
+    UrlOption::new(
+        "schema",
+        DEFAULT_SCHEMA,
+        "the schema in which the locks live; the first who may makes it, or `fairlock schema postgres \\| psql`",
+    ),
+    UrlOption::new(
+        "sslmode",
+        "prefer",
+        "`disable`, `prefer`, `require`, `verify-ca` or `verify-full`, as PostgreSQL's own clients have them",
+    ),
+    UrlOption::new(
+        "sslrootcert",
+        "",
+        "PEM file of the authorities to trust; without it those that this machine trusts",
+    ),
+    UrlOption::new("sslcert", "", "PEM file of our certificate; it is read again for each session"),
+    UrlOption::new("sslkey", "", "PEM file of the key of our certificate; it is read again for each session"),
+];
 
 const DEFAULT_PORT: u16 = 5432;
 const DEFAULT_SCHEMA: &str = "fairlock";
@@ -30,7 +59,7 @@ pub struct PostgresOptions {
     schema: String,
     session_timeout: Duration,
     connect_timeout: Duration,
-    user: Option<(String, Option<String>)>,
+    user: Option<Credentials>,
     tls: PostgresTls,
 }
 
@@ -52,40 +81,26 @@ impl PostgresOptions {
 
     /// The options of a URL such as
     /// `postgres://user:password@h1:5432,h2:5432/database?schema=fairlock&session_timeout=10s&connect_timeout=5s`, with
-    /// `sslmode=`, `sslrootcert=`, `sslcert=` and `sslkey=` as PostgreSQL's own clients have them.
+    /// [`OPTIONS`](crate::OPTIONS).
     ///
     /// # Errors
     ///
     /// [`InvalidConfig`](lockcore::ErrorKind::InvalidConfig) for anything that cannot be meant.
     pub fn from_url(url: &LockUrl) -> Result<Self> {
-        let options = url.options();
+        let options = url.options(&OPTIONS)?;
         let mut parsed = Self::new(url.endpoints(DEFAULT_PORT)?)
-            .with_session_timeout(options.duration("session_timeout", DEFAULT_SESSION_TIMEOUT)?)
-            .with_connect_timeout(options.duration("connect_timeout", DEFAULT_CONNECT_TIMEOUT)?);
-        if let Some(schema) = options.text("schema") {
-            parsed = parsed.with_schema(schema)?;
-        }
+            .with_session_timeout(options.duration("session_timeout")?)
+            .with_connect_timeout(options.duration("connect_timeout")?)
+            .with_schema(options.text("schema").unwrap_or_default())?;
         if let Some(database) = url.path().strip_prefix('/').filter(|database| !database.is_empty()) {
             parsed = parsed.with_database(database);
         }
-        if let Some((user, password)) = url.credentials() {
-            // The values stay out of the messages: they are secret.
-            if user.is_empty() {
-                return Err(invalid("the URL has a password without a user"));
-            }
-            parsed.user = Some((user.to_owned(), password.map(str::to_owned)));
+        parsed.user = options.credentials()?;
+        if parsed.user.as_ref().is_some_and(|user| user.user().is_empty()) {
+            return Err(invalid("there is a password without a user"));
         }
-        let mut tls = PostgresTls::new(options.choice("sslmode", &TlsMode::WORDS, TlsMode::Prefer)?);
-        if let Some(file) = options.text("sslrootcert") {
-            tls = tls.with_authority(file);
-        }
-        match (options.text("sslcert"), options.text("sslkey")) {
-            (Some(certificate), Some(key)) => tls = tls.with_certificate(certificate, key),
-            (None, None) => {}
-            _ => return Err(invalid("of the options sslcert and sslkey, one needs the other")),
-        }
-        parsed.tls = tls;
-        options.finish()?;
+        let mode = options.choice("sslmode", &TlsMode::WORDS)?;
+        parsed.tls = PostgresTls::new(mode, options.tls_files(["sslrootcert", "sslcert", "sslkey"])?);
         Ok(parsed)
     }
 
@@ -136,8 +151,8 @@ impl PostgresOptions {
 
     /// As whom, with a password where one is needed.
     #[must_use]
-    pub fn with_user(mut self, name: impl Into<String>, password: Option<String>) -> Self {
-        self.user = Some((name.into(), password));
+    pub fn with_user(mut self, name: impl Into<String>, password: Option<Secret>) -> Self {
+        self.user = Some(Credentials::new(name, password));
         self
     }
 
@@ -155,8 +170,8 @@ impl PostgresOptions {
 
     /// The database; where none is named, the one that is called like the user.
     pub(crate) fn database(&self) -> &str {
-        let user = self.user.as_ref().map(|(user, _)| user);
-        self.database.as_ref().or(user).map_or("", |database| database)
+        let user = self.user.as_ref().map(Credentials::user);
+        self.database.as_deref().or(user).unwrap_or_default()
     }
 
     pub(crate) fn schema(&self) -> &str {
@@ -180,18 +195,22 @@ impl PostgresOptions {
         self.connect_timeout.min((self.session_timeout / 3).max(LEAST_PATIENCE))
     }
 
-    /// How to connect to each of the servers.
-    pub(crate) fn configs(&self) -> impl Iterator<Item = Config> + '_ {
-        self.servers.iter().map(|server| self.config(server))
+    /// How to connect to each of the servers, with the password that there is now.
+    pub(crate) fn configs(&self) -> Result<Vec<(&str, Config)>> {
+        let password = self.user.as_ref().map(Credentials::password).transpose()?.flatten();
+        let servers = self.servers.iter();
+        Ok(servers.map(|server| (server.as_str(), self.config(server, password.as_deref()))).collect())
     }
 
-    fn config(&self, server: &str) -> Config {
+    fn config(&self, server: &str, password: Option<&str>) -> Config {
         let mut config = Config::new();
-        let (host, port) = server.rsplit_once(':').unwrap_or((server, ""));
-        config.host(host.trim_matches(['[', ']'])).port(port.parse().unwrap_or(DEFAULT_PORT));
-        if let Some((user, password)) = &self.user {
-            config.user(user);
-            password.as_ref().map(|password| config.password(password));
+        let (host, port) = host_and_port(server);
+        config.host(host).port(port.unwrap_or(DEFAULT_PORT));
+        if let Some(user) = &self.user {
+            config.user(user.user());
+        }
+        if let Some(password) = password {
+            config.password(password);
         }
         if let Some(database) = &self.database {
             config.dbname(database);
@@ -215,7 +234,7 @@ impl fmt::Debug for PostgresOptions {
             .field("schema", schema)
             .field("session_timeout", session_timeout)
             .field("connect_timeout", connect_timeout)
-            .field("user", &user.as_ref().map(|(name, _)| name))
+            .field("user", user)
             .field("tls", tls)
             .finish()
     }
@@ -223,7 +242,7 @@ impl fmt::Debug for PostgresOptions {
 
 #[cfg(test)]
 mod tests {
-    use lockcore::ErrorKind;
+    use lockcore::{ErrorKind, TlsFiles};
 
     use super::*;
 
@@ -249,19 +268,18 @@ mod tests {
              sslrootcert=/c/ca.pem&sslcert=/c/me.pem&sslkey=/c/me.key",
         )
         .unwrap();
-        let tls = PostgresTls::new(TlsMode::VerifyFull)
-            .with_authority("/c/ca.pem")
-            .with_certificate("/c/me.pem", "/c/me.key");
+        let files = TlsFiles::new().with_authority("/c/ca.pem").with_certificate("/c/me.pem", "/c/me.key");
+        let tls = PostgresTls::new(TlsMode::VerifyFull, files);
         let expected = PostgresOptions::new(["[::1]:5432"])
             .with_database("shop")
             .with_schema("locks")
             .unwrap()
             .with_session_timeout(Duration::from_millis(2500))
             .with_connect_timeout(Duration::from_secs(2))
-            .with_user("me", Some("p@ss".to_owned()))
+            .with_user("me", Some("p@ss".into()))
             .with_tls(tls);
         assert_eq!(options, expected);
-        let config = options.configs().next().unwrap();
+        let (_, config) = options.configs().unwrap().remove(0);
         assert_eq!(config.get_hosts(), [tokio_postgres::config::Host::Tcp("::1".to_owned())]);
         assert_eq!((config.get_ports(), config.get_ssl_mode()), (&[5432][..], SslMode::Require));
         assert_eq!(config.get_dbname(), Some("shop"));
@@ -284,6 +302,8 @@ mod tests {
         for url in [
             "postgres://",
             "postgres://:secret@h",
+            "postgres://h?password=secret",
+            "postgres://me:secret@h?password_env=PGPASSWORD",
             "postgres://h?session_timeout=0s",
             "postgres://me:secret@h?session_timout=1s",
             "postgres://h?sslmode=maybe",
@@ -304,6 +324,15 @@ mod tests {
     #[test]
     fn debug_shows_no_secret() {
         let options = parse("postgres://me:secret@h").unwrap();
-        assert!(!format!("{options:?} {:?}", options.configs().next()).contains("secret"));
+        assert!(!format!("{options:?} {:?}", options.configs()).contains("secret"));
+    }
+
+    #[test]
+    fn every_option_that_is_declared_is_read() {
+        let plain = parse("postgres://h").unwrap();
+        for UrlOption { name, .. } in OPTIONS {
+            let given = parse(&format!("postgres://h?{name}=nonsense"));
+            assert!(given.map_or(true, |given| given != plain), "{name}");
+        }
     }
 }

@@ -1,17 +1,13 @@
 //! TLS as PostgreSQL's own clients understand `sslmode`.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lockcore::Result;
+use lockcore::{Result, TlsFiles, tls};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
-};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::invalid;
@@ -43,33 +39,17 @@ impl TlsMode {
     ];
 }
 
-/// How the servers are recognised, and how they recognise us. The files are read whenever a connection is made, so that
-/// certificates can be renewed.
+/// What the servers have to prove, and the files with which they and we do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PostgresTls {
     mode: TlsMode,
-    authority: Option<PathBuf>,
-    certificate: Option<(PathBuf, PathBuf)>,
+    files: TlsFiles,
 }
 
 impl PostgresTls {
-    /// In this mode, with the authorities that this machine trusts, and no certificate of ours.
-    pub fn new(mode: TlsMode) -> Self {
-        Self { mode, ..Self::default() }
-    }
-
-    /// Servers need a certificate of the authority in this PEM file.
-    #[must_use]
-    pub fn with_authority(mut self, file: impl Into<PathBuf>) -> Self {
-        self.authority = Some(file.into());
-        self
-    }
-
-    /// We have the certificate in this PEM file, with the private key in the other.
-    #[must_use]
-    pub fn with_certificate(mut self, file: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.certificate = Some((file.into(), key.into()));
-        self
+    /// In this mode, with these files.
+    pub fn new(mode: TlsMode, files: TlsFiles) -> Self {
+        Self { mode, files }
     }
 
     pub(crate) fn mode(&self) -> TlsMode {
@@ -85,22 +65,20 @@ impl PostgresTls {
             .map_err(|source| invalid("TLS cannot be used").with_source(source))?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        let config = match &self.certificate {
+        let config = match tls::identity(&self.files)? {
             None => builder.with_no_client_auth(),
-            Some((file, key)) => {
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|source| unreadable(key, source))?;
-                builder.with_client_auth_cert(certificates(file)?, key).map_err(|source| {
-                    invalid(format!("{} does not fit its key", file.display())).with_source(source)
-                })?
-            }
+            Some((certificates, key)) => builder
+                .with_client_auth_cert(certificates, key)
+                .map_err(|source| invalid("our certificate does not fit its key").with_source(source))?,
         };
         Ok(MakeRustlsConnect::new(config))
     }
 
     fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>> {
-        let checks = match (self.mode, &self.authority) {
-            (TlsMode::Disable | TlsMode::Prefer, _) | (TlsMode::Require, None) => None,
-            (TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull, _) => Some(self.roots()?),
+        let checks = match self.mode {
+            TlsMode::Disable | TlsMode::Prefer => None,
+            TlsMode::Require if !self.files.has_authority() => None,
+            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => Some(tls::roots(&self.files)?),
         };
         let Some(roots) = checks else {
             return Ok(Arc::new(Lenient { strict: None, provider: provider.clone() }));
@@ -113,25 +91,6 @@ impl PostgresTls {
         }
         Ok(Arc::new(Lenient { strict: Some(strict), provider: provider.clone() }))
     }
-
-    fn roots(&self) -> Result<RootCertStore> {
-        let certificates = match &self.authority {
-            Some(file) => certificates(file)?,
-            None => rustls_native_certs::load_native_certs().certs,
-        };
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(certificates);
-        Ok(roots)
-    }
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    read.map_err(|source| unreadable(file, source))
-}
-
-fn unreadable(file: &Path, source: rustls::pki_types::pem::Error) -> lockcore::Error {
-    invalid(format!("{} cannot be read", file.display())).with_source(source)
 }
 
 /// Asks for less than TLS does: not for the name of the server, and without an authority for nothing but that the
@@ -194,9 +153,9 @@ mod tests {
     fn a_missing_file_is_named() {
         let missing = "/no/such/file";
         for tls in [
-            PostgresTls::new(TlsMode::VerifyFull).with_authority(missing),
-            PostgresTls::new(TlsMode::Require).with_authority(missing),
-            PostgresTls::new(TlsMode::Prefer).with_certificate(missing, missing),
+            PostgresTls::new(TlsMode::VerifyFull, TlsFiles::new().with_authority(missing)),
+            PostgresTls::new(TlsMode::Require, TlsFiles::new().with_authority(missing)),
+            PostgresTls::new(TlsMode::Prefer, TlsFiles::new().with_certificate(missing, missing)),
         ] {
             let error = tls.load().err().unwrap();
             assert_eq!(error.kind(), ErrorKind::InvalidConfig);

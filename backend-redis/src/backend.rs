@@ -8,7 +8,7 @@ use lockcore::queue::QueueLocks;
 use lockcore::session::{Clock, Lease, keep_alive};
 use lockcore::{
     Capabilities, Clocks, EntryId, Failover, Fencing, LockService, LockUrl, QueueBackend, QueueSession,
-    Result, ServiceFactory, open_once,
+    Result, ServiceFactory, UrlOption, open_once,
 };
 use redis::aio::PubSub;
 use redis::{Cmd, cmd};
@@ -16,7 +16,7 @@ use redis::{Cmd, cmd};
 use crate::connection::Connection;
 use crate::keep_alive::Renewals;
 use crate::layout::Layout;
-use crate::options::{RedisOptions, Topology, invalid};
+use crate::options::{OPTIONS, RedisOptions, Topology, invalid};
 use crate::queue::Shared;
 use crate::servers::Servers;
 use crate::session::RedisSession;
@@ -25,18 +25,18 @@ use crate::watches::{Subscription, listen};
 /// What the requests that open a session are called in errors.
 const OPENING: &str = "session";
 
-/// The schemes of URLs that mean Redis.
-pub const SCHEMES: [&str; 4] = ["redis", "rediss", "redis+sentinel", "redis+cluster"];
-
 /// Makes the lock service for a [URL](RedisOptions::from_url).
 #[derive(Debug, Clone, Default)]
 pub struct RedisFactory;
 
-#[async_trait]
 impl ServiceFactory for RedisFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         let backend = Redis::new(RedisOptions::from_url(url)?);
-        Ok(Arc::new(QueueLocks::connect(backend).await?))
+        Ok(Arc::new(QueueLocks::new(backend)))
+    }
+
+    fn options(&self) -> &'static [UrlOption] {
+        &OPTIONS
     }
 }
 
@@ -55,7 +55,7 @@ impl Redis {
     async fn open(&self) -> Result<RedisSession> {
         let (options, id) = (&self.options, EntryId::random());
         let patience = options.patience();
-        let servers = Arc::new(Servers::new(options)?);
+        let servers = Arc::new(Servers::new(options));
         let channel = format!("{}{id}", Layout::new(&options.prefix).sessions());
         let subscription = Subscription { servers: servers.clone(), channel, patience };
         let connection = Connection::new(servers.clone(), patience);

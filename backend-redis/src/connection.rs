@@ -48,12 +48,8 @@ impl Connection {
         let connect = || {
             let (servers, patience) = (self.servers.clone(), self.patience);
             async move {
-                match timeout(patience, servers.connect(patience)).await {
-                    Ok(connected) => connected.map_err(|source| {
-                        error(source, &servers.context("connection")).with_effect(Effect::None)
-                    }),
-                    Err(_) => Err(servers.silent("connection").with_effect(Effect::None)),
-                }
+                let silent = |_| Err(servers.silent("connection").with_effect(Effect::None));
+                timeout(patience, servers.connect(patience)).await.unwrap_or_else(silent)
             }
         };
         self.current().get_or_insert_with(|| connect().boxed().shared()).clone()

@@ -1,6 +1,6 @@
 //! What errors of Redis and its client library mean.
 
-use lockcore::{Effect, Error, ErrorKind};
+use lockcore::{Effect, Error, ErrorKind, tls};
 use redis::{ErrorKind as ClientErrorKind, RedisError, ServerErrorKind};
 
 type Row = (ErrorKind, Effect, bool, &'static str);
@@ -8,6 +8,9 @@ type Row = (ErrorKind, Effect, bool, &'static str);
 /// The one table of errors. What is not sure to have changed nothing has an unknown effect. `context` says what was asked for,
 /// and of whom.
 pub(crate) fn error(source: RedisError, context: &str) -> Error {
+    if let Some(refused) = tls::refused(&source) {
+        return refused.with_context(context).with_source(source);
+    }
     let (kind, effect, retryable, message) = row(&source);
     Error::new(kind, format!("{context}: {message}"))
         .with_effect(effect)

@@ -68,5 +68,5 @@ mod servers;
 mod session;
 mod watches;
 
-pub use backend::{Redis, RedisFactory, SCHEMES};
-pub use options::RedisOptions;
+pub use backend::{Redis, RedisFactory};
+pub use options::{OPTIONS, RedisOptions, SCHEMES};

@@ -1,10 +1,43 @@
 //! Which servers, where on them, and as whom.
 
 use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 
-use lockcore::{Error, ErrorKind, LockUrl, Result};
+use lockcore::{Credentials, Error, ErrorKind, LockUrl, Result, Secret, TlsFiles, UrlOption};
+
+/// The schemes of URLs that mean Redis; `rediss` is `redis` with TLS.
+pub const SCHEMES: [&str; 4] = ["redis", "rediss", "redis+sentinel", "redis+cluster"];
+
+/// The options of URLs.
+pub const OPTIONS: [UrlOption; 15] = [
+    UrlOption::SESSION_TIMEOUT,
+    UrlOption::CONNECT_TIMEOUT,
+    UrlOption::PASSWORD,
+    UrlOption::PASSWORD_FILE,
+    UrlOption::PASSWORD_ENV,
+    UrlOption::new(
+        "sentinel_user",
+        "",
+        "as whom sentinels are asked; the user of the servers is not known to them",
+    ),
+    UrlOption::new("sentinel_password", "", "the password for sentinels; without it they are asked without"),
+    UrlOption::new("sentinel_password_file", "", "a file with it, which is read again for each session"),
+    UrlOption::new(
+        "sentinel_password_env",
+        "",
+        "an environment variable with it, which is read again for each session",
+    ),
+    UrlOption::new("prefix", DEFAULT_PREFIX, "what all keys begin with"),
+    UrlOption::new(
+        "wait_replicas",
+        "0",
+        "replicas that have to confirm an entry; makes losses in a failover rarer, does not exclude them",
+    ),
+    UrlOption::TLS,
+    UrlOption::CA,
+    UrlOption::CERT,
+    UrlOption::KEY,
+];
 
 const DEFAULT_PORT: u16 = 6379;
 const DEFAULT_SENTINEL_PORT: u16 = 26379;
@@ -18,7 +51,8 @@ pub struct RedisOptions {
     pub(crate) topology: Topology,
     pub(crate) database: i64,
     pub(crate) credentials: Option<Credentials>,
-    pub(crate) tls: Option<Tls>,
+    pub(crate) sentinel_credentials: Option<Credentials>,
+    pub(crate) tls: Option<TlsFiles>,
     pub(crate) prefix: String,
     pub(crate) session_timeout: Duration,
     pub(crate) connect_timeout: Duration,
@@ -59,19 +93,6 @@ impl fmt::Display for Topology {
     }
 }
 
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Credentials {
-    /// Empty for the user `default`.
-    pub(crate) user: String,
-    pub(crate) password: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tls {
-    /// Certificates in PEM to trust instead of those of the operating system.
-    pub(crate) authorities: Option<Vec<u8>>,
-}
-
 impl RedisOptions {
     /// One server, as `host:port`; everything else by default: database 0, the prefix `fairlock:`, a session timeout
     /// of 10 s, a connect timeout of 5 s, no authentication, no TLS.
@@ -98,6 +119,7 @@ impl RedisOptions {
             topology,
             database: 0,
             credentials: None,
+            sentinel_credentials: None,
             tls: None,
             prefix: DEFAULT_PREFIX.to_owned(),
             session_timeout: DEFAULT_SESSION_TIMEOUT,
@@ -112,29 +134,29 @@ impl RedisOptions {
     /// * `redis+sentinel://h1:26379,h2:26379/master`,
     /// * `redis+cluster://h1:6379,h2:6379`,
     ///
-    /// each with `?session_timeout=10s&connect_timeout=5s&prefix=fairlock:&wait_replicas=0&tls=false&ca=/path.pem`.
+    /// each with [`OPTIONS`](crate::OPTIONS), such as `?session_timeout=10s&tls=true`.
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for anything that cannot be meant, and for certificates that
-    /// cannot be read.
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for anything that cannot be meant.
     pub fn from_url(url: &LockUrl) -> Result<Self> {
-        let options = url.options();
+        let options = url.options(&OPTIONS)?;
         let mut parsed = Self::at(topology(url)?)
-            .with_session_timeout(options.duration("session_timeout", DEFAULT_SESSION_TIMEOUT)?)
-            .with_connect_timeout(options.duration("connect_timeout", DEFAULT_CONNECT_TIMEOUT)?)
-            .with_prefix(options.text("prefix").unwrap_or(DEFAULT_PREFIX))?
-            .with_wait_replicas(number(options.text("wait_replicas"))?);
+            .with_session_timeout(options.duration("session_timeout")?)
+            .with_connect_timeout(options.duration("connect_timeout")?)
+            .with_prefix(options.text("prefix").unwrap_or_default())?
+            .with_wait_replicas(options.number("wait_replicas")?);
         parsed.database = database(url)?;
-        parsed.credentials = credentials(url)?;
-        let tls = options.flag("tls", url.scheme() == "rediss")?;
-        let authorities = options.text("ca");
-        options.finish()?;
-        match (tls, authorities) {
-            (true, authorities) => parsed.with_tls(authorities.map(Path::new)),
-            (false, None) => Ok(parsed),
-            (false, Some(_)) => Err(invalid("option ca needs TLS: rediss:// or tls=true")),
+        parsed.credentials = with_password(options.credentials()?)?;
+        let (user, password) = (options.text("sentinel_user"), options.secret("sentinel_password")?);
+        let given = user.is_some() || password.is_some();
+        let sentinel = given.then(|| Credentials::new(user.unwrap_or_default(), password));
+        parsed.sentinel_credentials = with_password(sentinel)?;
+        if given && !matches!(parsed.topology, Topology::Sentinel { .. }) {
+            return Err(invalid("the options sentinel_… need sentinels: redis+sentinel://"));
         }
+        parsed.tls = options.tls(url.scheme() == "rediss")?;
+        Ok(parsed)
     }
 
     /// The number of the database, on servers that are not in a cluster.
@@ -143,26 +165,25 @@ impl RedisOptions {
         Self { database: database.into(), ..self }
     }
 
-    /// Authenticates; an empty user is the user `default`. Sentinels are asked without.
+    /// Authenticates; an empty user is the user `default`. Sentinels are asked [without](Self::with_sentinel_credentials).
     #[must_use]
-    pub fn with_credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        self.credentials = Some(Credentials { user: user.into(), password: password.into() });
+    pub fn with_credentials(mut self, user: impl Into<String>, password: impl Into<Secret>) -> Self {
+        self.credentials = Some(Credentials::new(user, Some(password.into())));
         self
     }
 
-    /// Encrypts, and trusts the authorities whose certificates are in this PEM file; by default those that the
-    /// operating system trusts.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidConfig`](ErrorKind::InvalidConfig) if the file cannot be read.
-    pub fn with_tls(mut self, authorities: Option<&Path>) -> Result<Self> {
-        let read = |path: &Path| {
-            let failed = |error| invalid(format!("certificates in {}", path.display())).with_source(error);
-            std::fs::read(path).map_err(failed)
-        };
-        self.tls = Some(Tls { authorities: authorities.map(read).transpose()? });
-        Ok(self)
+    /// Authenticates to sentinels; an empty user is the user `default`.
+    #[must_use]
+    pub fn with_sentinel_credentials(mut self, user: impl Into<String>, password: impl Into<Secret>) -> Self {
+        self.sentinel_credentials = Some(Credentials::new(user, Some(password.into())));
+        self
+    }
+
+    /// Talks to the servers, and to sentinels, through TLS.
+    #[must_use]
+    pub fn with_tls(mut self, files: TlsFiles) -> Self {
+        self.tls = Some(files);
+        self
     }
 
     /// What the names of all keys and channels begin with.
@@ -212,8 +233,9 @@ impl fmt::Debug for RedisOptions {
         f.debug_struct("RedisOptions")
             .field("topology", &self.topology)
             .field("database", &self.database)
-            .field("user", &self.credentials.as_ref().map(|credentials| &credentials.user))
-            .field("tls", &self.tls.is_some())
+            .field("credentials", &self.credentials)
+            .field("sentinel_credentials", &self.sentinel_credentials)
+            .field("tls", &self.tls)
             .field("prefix", &self.prefix)
             .field("session_timeout", &self.session_timeout)
             .field("connect_timeout", &self.connect_timeout)
@@ -257,19 +279,14 @@ fn database(url: &LockUrl) -> Result<i64> {
     }
 }
 
-fn credentials(url: &LockUrl) -> Result<Option<Credentials>> {
-    match url.credentials() {
-        None => Ok(None),
-        Some((user, Some(password))) if !password.is_empty() => {
-            Ok(Some(Credentials { user: user.to_owned(), password: password.to_owned() }))
+/// The user may be nameless.
+fn with_password(credentials: Option<Credentials>) -> Result<Option<Credentials>> {
+    match credentials {
+        Some(credentials) if !credentials.has_password() => {
+            Err(invalid("there is a user without a password"))
         }
-        Some(_) => Err(invalid("the URL has a user without a password")),
+        credentials => Ok(credentials),
     }
-}
-
-fn number(text: Option<&str>) -> Result<u32> {
-    let Some(text) = text else { return Ok(0) };
-    text.parse().map_err(|_| invalid(format!("option wait_replicas={text:?} is not a number")))
 }
 
 pub(crate) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
@@ -291,7 +308,7 @@ mod tests {
         assert_eq!((options.session_timeout.as_secs(), options.connect_timeout.as_secs()), (10, 5));
         assert_eq!((&*options.prefix, options.database, options.wait_replicas), ("fairlock:", 0, 0));
         assert_eq!(parse("redis://h:1/").unwrap(), RedisOptions::new("h:1"));
-        assert_eq!(parse("rediss://h").unwrap(), RedisOptions::new("h:6379").with_tls(None).unwrap());
+        assert_eq!(parse("rediss://h").unwrap(), RedisOptions::new("h:6379").with_tls(TlsFiles::new()));
     }
 
     #[test]
@@ -315,8 +332,18 @@ mod tests {
         let sentinel = parse("redis+sentinel://:pass@h1,h2:99/main").unwrap();
         let expected = RedisOptions::sentinel(["h1:26379", "h2:99"], "main").with_credentials("", "pass");
         assert_eq!(sentinel, expected);
+        let sentinel = parse(
+            "redis+sentinel://me@h/main?password_file=/redis&sentinel_user=you&sentinel_password_env=SENTINEL&tls=true&\
+             ca=/c/ca.pem&cert=/c/me.pem&key=/c/me.key",
+        );
+        let files = TlsFiles::new().with_authority("/c/ca.pem").with_certificate("/c/me.pem", "/c/me.key");
+        let expected = RedisOptions::sentinel(["h:26379"], "main")
+            .with_credentials("me", Secret::in_file("/redis"))
+            .with_sentinel_credentials("you", Secret::in_variable("SENTINEL"))
+            .with_tls(files);
+        assert_eq!(sentinel.unwrap(), expected);
         let cluster = parse("redis+cluster://h1,h2:99?tls=true").unwrap();
-        assert_eq!(cluster, RedisOptions::cluster(["h1:6379", "h2:99"]).with_tls(None).unwrap());
+        assert_eq!(cluster, RedisOptions::cluster(["h1:6379", "h2:99"]).with_tls(TlsFiles::new()));
     }
 
     #[test]
@@ -335,7 +362,11 @@ mod tests {
             "redis://h?session_timeout=0s",
             "redis://h?tls=maybe",
             "redis://h?ca=/nowhere.pem",
-            "rediss://h?ca=/nowhere.pem",
+            "rediss://h?cert=/nowhere.pem",
+            "redis://me:secret@h?password_file=/redis",
+            "redis://h?password=secret&password_env=REDIS",
+            "redis://h?sentinel_password=secret",
+            "redis+sentinel://h/main?sentinel_user=me",
             "redis+sentinel://h",
             "redis+sentinel://h/",
             "redis+sentinel://h/a/b",
@@ -352,5 +383,14 @@ mod tests {
     fn debug_shows_no_secret() {
         let options = parse("redis://me:secret@h").unwrap();
         assert!(!format!("{options:?}").contains("secret"));
+    }
+
+    #[test]
+    fn every_option_that_is_declared_is_read() {
+        let plain = parse("redis://h").unwrap();
+        for UrlOption { name, .. } in OPTIONS {
+            let given = parse(&format!("redis://h?{name}=nonsense"));
+            assert!(given.map_or(true, |given| given != plain), "{name}");
+        }
     }
 }

@@ -10,13 +10,12 @@ use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 
-use crate::client::client;
+use crate::client::Access;
 use crate::error::needs_reconnect;
-use crate::options::RedisOptions;
 
 /// Connections to the nodes to which requests were redirected.
 pub(crate) struct Redirects {
-    options: RedisOptions,
+    access: Access,
     config: AsyncConnectionConfig,
     connections: Mutex<HashMap<String, MultiplexedConnection>>,
 }
@@ -25,8 +24,8 @@ impl Redirects {
     /// How often one request is sent elsewhere: a slot may move on while we follow it.
     const MOST: u32 = 5;
 
-    pub(crate) fn new(options: RedisOptions, config: AsyncConnectionConfig) -> Self {
-        Self { options, config, connections: Mutex::default() }
+    pub(crate) fn new(access: Access, config: AsyncConnectionConfig) -> Self {
+        Self { access, config, connections: Mutex::default() }
     }
 
     /// The answer of whoever has the key, if this one is that somebody else has it.
@@ -65,7 +64,7 @@ impl Redirects {
         if let Some(connection) = connections.get(address) {
             return Ok(connection.clone());
         }
-        let client = client(address, &self.options)?;
+        let client = self.access.client(address)?;
         let connection = client.get_multiplexed_async_connection_with_config(&self.config).await?;
         connections.insert(address.to_owned(), connection.clone());
         Ok(connection)

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::select_ok;
-use lockcore::{Error, Result};
-use redis::cluster::ClusterClient;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisResult, TlsMode};
+use lockcore::{Effect, Error, Result, tls};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisResult};
 
-use crate::client::{certificates, client, info, sentinel, tcp_settings};
+use crate::client::Access;
 use crate::error::error;
 use crate::link::Link;
 use crate::options::{RedisOptions, Topology};
@@ -18,29 +17,12 @@ use crate::redirects::Redirects;
 /// The servers, and what they are called in errors.
 pub(crate) struct Servers {
     name: String,
-    access: Access,
-}
-
-enum Access {
-    Single(Box<Client>),
-    Sentinel { sentinels: Vec<String>, master: String, options: Box<RedisOptions> },
-    Cluster { client: Box<ClusterClient>, seeds: Vec<Client>, options: Box<RedisOptions> },
+    options: RedisOptions,
 }
 
 impl Servers {
-    pub(crate) fn new(options: &RedisOptions) -> Result<Self> {
-        let name = options.topology.to_string();
-        let access = match &options.topology {
-            Topology::Single { server } => {
-                client(server, options).map(|client| Access::Single(Box::new(client)))
-            }
-            Topology::Sentinel { sentinels, master } => under_sentinels(sentinels, master, options),
-            Topology::Cluster { seeds } => cluster(seeds, options),
-        };
-        match access {
-            Ok(access) => Ok(Self { name, access }),
-            Err(source) => Err(error(source, &format!("connection to {name}"))),
-        }
+    pub(crate) fn new(options: &RedisOptions) -> Self {
+        Self { name: options.topology.to_string(), options: options.clone() }
     }
 
     /// What an error says of something that was asked of these servers.
@@ -57,17 +39,38 @@ impl Servers {
     }
 
     /// A new connection for requests, each of which may take as long as `patience`.
-    pub(crate) async fn connect(&self, patience: Duration) -> RedisResult<Link> {
+    pub(crate) async fn connect(&self, patience: Duration) -> Result<Link> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(patience))
             .set_response_timeout(Some(patience))
             .set_pipeline_buffer_size(1024);
-        let client = match &self.access {
-            Access::Single(client) => (**client).clone(),
-            Access::Sentinel { sentinels, master, options } => find(sentinels, master, options).await?,
-            Access::Cluster { client, options, .. } => {
-                let redirects = Arc::new(Redirects::new((**options).clone(), config));
-                return Ok(Link::Cluster(client.get_async_connection().await?, redirects));
+        let failure = match self.link(Access::read(&self.options)?, config).await {
+            Ok(link) => return Ok(link),
+            Err(source) => error(source, &self.context("connection")),
+        };
+        Err(self.refusal().await.unwrap_or(failure).with_effect(Effect::None))
+    }
+
+    /// Why TLS is refused, if it is with all of them. The client library does not always tell.
+    async fn refusal(&self) -> Option<Error> {
+        let servers = match &self.options.topology {
+            Topology::Single { server } => std::slice::from_ref(server),
+            Topology::Sentinel { sentinels: servers, .. } | Topology::Cluster { seeds: servers } => servers,
+        };
+        let (files, mut refused) = (self.options.tls.as_ref()?, None);
+        for server in servers {
+            refused = Some(tls::why_refused(server, None, files).await?);
+        }
+        refused.map(|refused| refused.with_context(self.context("connection")))
+    }
+
+    async fn link(&self, access: Access, config: AsyncConnectionConfig) -> RedisResult<Link> {
+        let client = match &self.options.topology {
+            Topology::Single { server } => access.client(server)?,
+            Topology::Sentinel { sentinels, master } => find(&access, sentinels, master).await?,
+            Topology::Cluster { seeds } => {
+                let link = access.cluster(seeds)?.get_async_connection().await?;
+                return Ok(Link::Cluster(link, Arc::new(Redirects::new(access, config))));
             }
         };
         client.get_multiplexed_async_connection_with_config(&config).await.map(Link::One)
@@ -75,22 +78,25 @@ impl Servers {
 
     /// Where messages may be heard. Every node of a cluster passes them on to all others; `members` are those that one of them
     /// knows of, because the seeds may all have left.
-    pub(crate) async fn listeners(&self, members: &str) -> RedisResult<Vec<Client>> {
-        match &self.access {
-            Access::Single(client) => Ok(vec![(**client).clone()]),
-            Access::Sentinel { sentinels, master, options } => {
-                Ok(vec![find(sentinels, master, options).await?])
+    pub(crate) async fn listeners(&self, members: &str) -> Result<Vec<Client>> {
+        let access = Access::read(&self.options)?;
+        let listeners = match &self.options.topology {
+            Topology::Single { server } => access.client(server).map(|client| vec![client]),
+            Topology::Sentinel { sentinels, master } => {
+                find(&access, sentinels, master).await.map(|client| vec![client])
             }
-            Access::Cluster { seeds, options, .. } => {
-                let members = members.lines().filter_map(|line| client(member(line)?, options).ok());
-                Ok(seeds.iter().cloned().chain(members).collect())
+            Topology::Cluster { seeds } => {
+                let members = members.lines().filter_map(member);
+                let nodes = seeds.iter().map(String::as_str).chain(members);
+                Ok(nodes.filter_map(|node| access.client(node).ok()).collect())
             }
-        }
+        };
+        listeners.map_err(|source| error(source, &self.context("subscription")).with_effect(Effect::None))
     }
 
     /// Whether they are a cluster.
     pub(crate) fn are_cluster(&self) -> bool {
-        matches!(self.access, Access::Cluster { .. })
+        matches!(self.options.topology, Topology::Cluster { .. })
     }
 }
 
@@ -101,33 +107,12 @@ fn member(line: &str) -> Option<&str> {
 }
 
 /// The master that the first sentinel names whose word is true. All are asked at once, because any of them may be silent.
-async fn find(sentinels: &[String], master: &str, options: &RedisOptions) -> RedisResult<Client> {
-    let asked = sentinels
-        .iter()
-        .map(|server| Box::pin(async move { sentinel(server, master, options)?.async_get_client().await }));
-    select_ok(asked).await.map(|(client, _)| client)
-}
-
-fn under_sentinels(sentinels: &[String], master: &str, options: &RedisOptions) -> RedisResult<Access> {
+async fn find(access: &Access, sentinels: &[String], master: &str) -> RedisResult<Client> {
     if sentinels.is_empty() {
         return Err((ErrorKind::EmptySentinelList, "no sentinel is given").into());
     }
-    sentinels.iter().try_for_each(|server| sentinel(server, master, options).map(drop))?;
-    let (sentinels, master) = (sentinels.to_vec(), master.to_owned());
-    Ok(Access::Sentinel { sentinels, master, options: Box::new(options.clone()) })
-}
-
-fn cluster(seeds: &[String], options: &RedisOptions) -> RedisResult<Access> {
-    let infos = seeds.iter().map(|server| info(server, options)).collect::<RedisResult<Vec<_>>>()?;
-    let mut builder = ClusterClient::builder(infos)
-        // Nothing is sent twice without our knowing.
-        .retries(0)
-        .connection_timeout(options.patience())
-        .response_timeout(options.patience())
-        .tcp_settings(tcp_settings(options));
-    if let Some(tls) = &options.tls {
-        builder = builder.tls(TlsMode::Secure).certs(certificates(tls));
-    }
-    let seeds = seeds.iter().map(|server| client(server, options)).collect::<RedisResult<Vec<_>>>()?;
-    Ok(Access::Cluster { client: Box::new(builder.build()?), seeds, options: Box::new(options.clone()) })
+    let asked = sentinels
+        .iter()
+        .map(|server| Box::pin(async move { access.sentinel(server, master)?.async_get_client().await }));
+    select_ok(asked).await.map(|(client, _)| client)
 }

@@ -39,7 +39,7 @@ impl Subscription {
             true => connection.ask_any(SUBSCRIPTION, cmd("CLUSTER").arg("NODES").clone()).await?,
             false => String::new(),
         };
-        let candidates = self.servers.listeners(&members).await.map_err(failed)?;
+        let candidates = self.servers.listeners(&members).await?;
         let attempts = candidates.into_iter().map(|candidate| {
             Box::pin(async move {
                 let mut pubsub = candidate.get_async_pubsub().await.map_err(failed)?;

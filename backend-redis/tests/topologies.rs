@@ -1,8 +1,7 @@
-//! Redis under sentinels, in a cluster, behind TLS.
+//! Redis under sentinels and in a cluster.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::fs;
 use std::time::Duration;
 
 use backend_redis::{Redis, RedisFactory, RedisOptions, SCHEMES};
@@ -11,9 +10,8 @@ use conformance::server::{self, RedisCluster, RedisSentinel};
 use lockcore::queue::QueueLocks;
 use lockcore::{
     DistributedLockExt, Effect, Entry, EntryId, EntryKind, ErrorKind, Family, LockGuard, LockKey, LockName,
-    LockService, Loss, QueueBackend, Registry, Released, Removed, ServiceFactory,
+    LockService, Loss, QueueBackend, Registry, Released, Removed,
 };
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 const SHORT: Duration = Duration::from_secs(3);
 const LONG: Duration = Duration::from_secs(60);
@@ -194,26 +192,4 @@ async fn what_redis_cannot_promise_is_refused() {
     }
     let url = format!("redis://{}?require=fair,loss-detection,interprocess", server.address());
     registry.connect_url(url.parse().unwrap()).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn tls_trusts_only_whom_it_should() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name);
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    fs::write(path("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-    let issuer = Issuer::new(params, key);
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    fs::write(path("server.pem"), certificate.signed_by(&key, &issuer).unwrap().pem()).unwrap();
-    fs::write(path("server.key"), key.serialize_pem()).unwrap();
-    let server =
-        server::Redis::start_tls(&path("ca.pem"), &path("server.pem"), &path("server.key")).await.unwrap();
-    let url = |options: &str| format!("rediss://{}{options}", server.address()).parse().unwrap();
-    let locks = RedisFactory.connect(&url(&format!("?ca={}", path("ca.pem").display()))).await.unwrap();
-    let guard = locks.exclusive("l").unwrap().acquire().await.unwrap();
-    assert_eq!(guard.release().await.unwrap(), Released::Held);
-    assert_eq!(RedisFactory.connect(&url("")).await.unwrap_err().kind(), ErrorKind::Unreachable);
 }

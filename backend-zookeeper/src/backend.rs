@@ -6,25 +6,25 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lockcore::queue::QueueLocks;
 use lockcore::{
-    Capabilities, LockService, LockUrl, QueueBackend, QueueSession, Result, ServiceFactory, in_one_order,
-    open_once,
+    Capabilities, LockService, LockUrl, QueueBackend, QueueSession, Result, ServiceFactory, UrlOption,
+    in_one_order, open_once,
 };
 
-use crate::options::ZooKeeperOptions;
+use crate::options::{OPTIONS, ZooKeeperOptions};
 use crate::session::ZooKeeperSession;
-
-/// The scheme of URLs that mean ZooKeeper.
-pub const SCHEME: &str = "zookeeper";
 
 /// Makes the lock service for a [URL](ZooKeeperOptions::from_url).
 #[derive(Debug, Clone, Default)]
 pub struct ZooKeeperFactory;
 
-#[async_trait]
 impl ServiceFactory for ZooKeeperFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         let backend = ZooKeeper::new(ZooKeeperOptions::from_url(url)?);
-        Ok(Arc::new(QueueLocks::connect(backend).await?))
+        Ok(Arc::new(QueueLocks::new(backend)))
+    }
+
+    fn options(&self) -> &'static [UrlOption] {
+        &OPTIONS
     }
 }
 

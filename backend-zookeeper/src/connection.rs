@@ -35,10 +35,15 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to this server, for the session of which the connector knows, or for a new one.
-    pub(crate) async fn open(connector: Connector, server: &str) -> Result<(Self, Work), ClientError> {
+    /// Connects to this server, through TLS or without, for the session of which the connector knows, or for a new one.
+    pub(crate) async fn open(
+        connector: Connector,
+        server: &str,
+        tls: bool,
+    ) -> Result<(Self, Work), ClientError> {
         let (spawned, sockets) = (Spawned::default(), Sockets::now());
-        let mut connecting = pin!(connector.with_fail_eagerly().connect(server));
+        let address = format!("{}://{server}", if tls { "tcp+tls" } else { "tcp" });
+        let mut connecting = pin!(connector.with_fail_eagerly().connect(&address));
         let connected = poll_fn(|context| {
             let _scope = spawns_core::enter(&spawned);
             connecting.as_mut().poll(context)

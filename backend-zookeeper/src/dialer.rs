@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockcore::session::{Clock, Moment};
+use lockcore::{Error, Result};
 use rand::seq::SliceRandom;
 use tokio::time::{sleep, timeout};
 use zookeeper_client::{Error as ClientError, SessionInfo};
 
 use crate::connection::{Connection, Work};
-use crate::options::ZooKeeperOptions;
+use crate::error::error;
+use crate::options::{ZooKeeperOptions, invalid};
+use crate::tls;
 
 /// How long to wait before servers are tried again of which none could be reached.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -23,6 +26,8 @@ pub(crate) struct Dialer {
     /// How long the session lasts: what was asked for, then the least that any server has granted. (A new leader begins
     /// with what was granted first, whatever was granted later.)
     pub(crate) session_timeout: Duration,
+    /// Why no connection with the server that was tried last can be made before somebody changes something.
+    refusal: Option<Error>,
 }
 
 /// A connection that was made, and when it was asked for.
@@ -38,7 +43,7 @@ impl Dialer {
         let mut servers = options.servers().to_vec();
         servers.shuffle(&mut rand::rng());
         let session_timeout = options.session_timeout();
-        Self { options: options.clone(), servers: servers.into(), session_timeout }
+        Self { options: options.clone(), servers: servers.into(), session_timeout, refusal: None }
     }
 
     /// How long a server may be silent.
@@ -50,18 +55,34 @@ impl Dialer {
         self.options.connect_timeout()
     }
 
-    /// Tries the servers until one takes this session, or opens a new one. Fails when there is no session to be had.
-    pub(crate) async fn dial_until_connected(
-        &mut self,
-        session: Option<&SessionInfo>,
-    ) -> Result<Dialed, ClientError> {
+    /// Tries the servers until one takes this session, or opens a new one. Fails when there is no session to be had, or no
+    /// connection with any before somebody changes something.
+    pub(crate) async fn dial_until_connected(&mut self, session: Option<&SessionInfo>) -> Result<Dialed> {
         loop {
+            let mut refusals = Vec::new();
             for _ in 0..self.servers.len().max(1) {
-                if let Some(dialed) = self.dial(session).await? {
+                let dialed = self.dial(session).await;
+                if let Some(dialed) = dialed.map_err(|source| self.not_opened(source))? {
                     return Ok(dialed);
                 }
+                refusals.extend(self.refusal.take());
             }
-            sleep(PAUSE).await;
+            // As long as one of them may come back there is hope.
+            match refusals.pop() {
+                Some(refusal) if refusals.len() + 1 == self.servers.len() => return Err(refusal),
+                _ => sleep(PAUSE).await,
+            }
+        }
+    }
+
+    fn not_opened(&self, source: ClientError) -> Error {
+        let servers = self.options.servers().join(",");
+        match source {
+            ClientError::BadArguments(_) => {
+                invalid(format!("{servers:?} is not a list of host:port: correct the URL"))
+                    .with_source(source)
+            }
+            source => error(source, format_args!("open a session on {servers}")),
         }
     }
 
@@ -71,30 +92,40 @@ impl Dialer {
         &mut self,
         session: Option<&SessionInfo>,
     ) -> Result<Option<Dialed>, ClientError> {
+        self.refusal = None;
         self.servers.rotate_left(1.min(self.servers.len()));
         let server = self.servers.front().ok_or(ClientError::BadArguments(&"no servers"))?;
-        let connector = self.options.connector(self.session_timeout);
+        let connector = match self.options.connector(self.session_timeout) {
+            Ok(connector) => connector,
+            Err(error) => {
+                tracing::warn!(%error, "not connected");
+                self.refusal = Some(error);
+                return Ok(None);
+            }
+        };
         let connector = match session {
             Some(session) => connector.with_session(session.clone()),
             None => connector,
         };
-        let sent = Clock::Boot.now();
-        match timeout(self.silence(), Connection::open(connector, server)).await {
-            Ok(Ok((connection, work))) => Ok(Some(Dialed { connection: Arc::new(connection), work, sent })),
+        let (sent, files) = (Clock::Boot.now(), self.options.tls());
+        match timeout(self.silence(), Connection::open(connector, server, files.is_some())).await {
+            Ok(Ok((connection, work))) => {
+                return Ok(Some(Dialed { connection: Arc::new(connection), work, sent }));
+            }
             Ok(Err(
                 end @ (ClientError::SessionExpired
                 | ClientError::AuthFailed
                 | ClientError::BadArguments(_)
                 | ClientError::RuntimeInconsistent),
-            )) => Err(end),
-            Ok(Err(failed)) => {
-                tracing::debug!(server, %failed, "not connected");
-                Ok(None)
-            }
-            Err(_) => {
-                tracing::debug!(server, "not connected in time");
-                Ok(None)
-            }
+            )) => return Err(end),
+            Ok(Err(failed)) => tracing::debug!(server, %failed, "not connected"),
+            Err(_) => tracing::debug!(server, "not connected in time"),
         }
+        if let Some(files) = files
+            && let Ok(Some(refusal)) = timeout(self.silence(), tls::refusal(server, files)).await
+        {
+            self.refusal = Some(refusal);
+        }
+        Ok(None)
     }
 }

@@ -6,11 +6,10 @@ use lockcore::session::{Clock, KeepAlive, Lease, Loss, keep_alive};
 use lockcore::{Effect, Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use zookeeper_client::{Error as ClientError, SessionInfo};
+use zookeeper_client::SessionInfo;
 
 use crate::connection::Connection;
 use crate::dialer::{Dialed, Dialer};
-use crate::error::error;
 use crate::options::ZooKeeperOptions;
 
 /// The way to the server that a session has at present, and the lease on it.
@@ -34,8 +33,7 @@ impl Link {
     /// Opens a session. It is kept alive until its lease is lost, then ended.
     pub(crate) async fn open(options: &ZooKeeperOptions) -> Result<Self> {
         let mut dialer = Dialer::new(options);
-        let opened = dialer.dial_until_connected(None).await;
-        let opened = opened.map_err(|source| not_opened(options.servers(), source))?;
+        let opened = dialer.dial_until_connected(None).await?;
         dialer.session_timeout = opened.connection.client().session_timeout();
         let lease = Lease::new(Clock::Boot, Some(dialer.session_timeout), opened.sent);
         let (sender, state) = watch::channel(State::Down);
@@ -78,18 +76,6 @@ impl Link {
     pub(crate) async fn close(&self) -> bool {
         self.lease.end(Loss::Closed);
         self.state.clone().wait_for(|state| matches!(state, State::Ended)).await.is_ok()
-    }
-}
-
-fn not_opened(servers: &[String], source: ClientError) -> Error {
-    let servers = servers.join(",");
-    match source {
-        ClientError::BadArguments(_) => Error::new(
-            ErrorKind::InvalidConfig,
-            format!("{servers:?} is not a list of host:port: correct the URL"),
-        )
-        .with_source(source),
-        source => error(source, format_args!("open a session on {servers}")),
     }
 }
 

@@ -62,9 +62,11 @@ mod own_entries;
 mod queue;
 mod records;
 mod rounds;
+mod sasl;
 mod session;
+mod tls;
 mod view;
 mod watches;
 
-pub use backend::{SCHEME, ZooKeeper, ZooKeeperFactory};
-pub use options::ZooKeeperOptions;
+pub use backend::{ZooKeeper, ZooKeeperFactory};
+pub use options::{OPTIONS, SCHEME, SCHEMES, ZooKeeperOptions};

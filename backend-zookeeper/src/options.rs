@@ -4,8 +4,47 @@ use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use lockcore::{Error, ErrorKind, LockUrl, Result};
+use lockcore::{Credentials, Error, ErrorKind, LockUrl, Result, Secret, TlsFiles, UrlOption};
 use zookeeper_client::{Acl, Acls, AuthId, Client, Connector, Permission};
+
+use crate::sasl;
+use crate::tls;
+
+/// The schemes of URLs that mean ZooKeeper, without and with TLS.
+pub const SCHEMES: [&str; 2] = [SCHEME, SCHEME_TLS];
+
+/// The scheme without TLS.
+pub const SCHEME: &str = "zookeeper";
+
+const SCHEME_TLS: &str = "zookeepers";
+
+/// The options of URLs.
+pub const OPTIONS: [UrlOption; 12] = [
+    UrlOption::SESSION_TIMEOUT,
+    UrlOption::CONNECT_TIMEOUT,
+    UrlOption::PASSWORD,
+    UrlOption::PASSWORD_FILE,
+    UrlOption::PASSWORD_ENV,
+    UrlOption::new(
+        "auth",
+        "",
+        "`digest:user:password`, or the credentials of another scheme; `user:password@` before the hosts is short for the first",
+    ),
+    UrlOption::new(
+        "sasl",
+        "",
+        "`digest-md5` gives user and password by SASL instead (cargo feature `zookeeper-sasl`)",
+    ),
+    UrlOption::new(
+        "acl",
+        "",
+        "who may touch a lock and its entries: `creator`, the default with credentials, or `open`; the directories above are open",
+    ),
+    UrlOption::TLS,
+    UrlOption::CA,
+    UrlOption::CERT,
+    UrlOption::KEY,
+];
 
 const DEFAULT_PORT: u16 = 2181;
 const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,12 +59,15 @@ pub struct ZooKeeperOptions {
     connect_timeout: Duration,
     auth: Option<Auth>,
     open: bool,
+    tls: Option<TlsFiles>,
 }
 
-#[derive(Clone, PartialEq, Eq)]
-struct Auth {
-    scheme: String,
-    credentials: String,
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Auth {
+    /// User and password of the scheme `digest`.
+    Digest(Credentials),
+    Sasl(Credentials),
+    Scheme(String, Secret),
 }
 
 impl ZooKeeperOptions {
@@ -39,27 +81,40 @@ impl ZooKeeperOptions {
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             auth: None,
             open: false,
+            tls: None,
         }
     }
 
-    /// The options of a URL such as
-    /// `zookeeper://h1:2181,h2:2181/root?session_timeout=10s&connect_timeout=5s&auth=digest:user:password&acl=creator`.
+    /// The options of a URL such as `zookeeper://user@h1:2181,h2:2181/root?session_timeout=10s&password_file=/run/secrets/zk`, or with
+    /// TLS `zookeepers://…`, with [`OPTIONS`](crate::OPTIONS).
     ///
     /// # Errors
     ///
     /// [`InvalidConfig`](ErrorKind::InvalidConfig) for anything that cannot be meant.
     pub fn from_url(url: &LockUrl) -> Result<Self> {
-        let options = url.options();
+        let options = url.options(&OPTIONS)?;
         let mut parsed = Self::new(url.endpoints(DEFAULT_PORT)?)
             .with_root(url.path())?
-            .with_session_timeout(options.duration("session_timeout", DEFAULT_SESSION_TIMEOUT)?)
-            .with_connect_timeout(options.duration("connect_timeout", DEFAULT_CONNECT_TIMEOUT)?);
-        parsed.auth = auth(options.text("auth"), url.credentials())?;
+            .with_session_timeout(options.duration("session_timeout")?)
+            .with_connect_timeout(options.duration("connect_timeout")?);
+        let sasl = options
+            .text("sasl")
+            .map(|_| options.choice("sasl", &[("digest-md5", ())]))
+            .transpose()?
+            .is_some();
+        parsed.auth = auth(options.text("auth"), options.credentials()?, sasl)?;
         let has_auth = parsed.auth.is_some();
-        parsed.open = options.choice("acl", &[("open", true), ("creator", false)], !has_auth)?;
-        options.finish()?;
+        parsed.open = match options.text("acl") {
+            None => !has_auth,
+            Some(_) => options.choice("acl", &[("open", true), ("creator", false)])?,
+        };
         if !parsed.open && !has_auth {
-            return Err(invalid("option acl=creator needs auth=digest:user:password"));
+            return Err(invalid(
+                "option acl=creator needs credentials: user:password@ before the hosts, or auth=",
+            ));
+        }
+        if let Some(files) = options.tls(url.scheme() == SCHEME_TLS)? {
+            parsed = parsed.with_tls(files)?;
         }
         Ok(parsed)
     }
@@ -98,9 +153,38 @@ impl ZooKeeperOptions {
     /// Authenticates, for the scheme `digest` with `user:password`. The directories of locks that we make, and the
     /// entries in them, are then accessible to the same user only.
     #[must_use]
-    pub fn with_auth(mut self, scheme: impl Into<String>, credentials: impl Into<String>) -> Self {
-        self.auth = Some(Auth { scheme: scheme.into(), credentials: credentials.into() });
+    pub fn with_auth(mut self, scheme: impl Into<String>, credentials: impl Into<Secret>) -> Self {
+        self.auth = Some(Auth::Scheme(scheme.into(), credentials.into()));
         self
+    }
+
+    /// Authenticates by the scheme `digest`, with a password that may be somewhere else.
+    #[must_use]
+    pub fn with_user(mut self, name: impl Into<String>, password: impl Into<Secret>) -> Self {
+        self.auth = Some(Auth::Digest(Credentials::new(name, Some(password.into()))));
+        self
+    }
+
+    /// Authenticates by SASL with DIGEST-MD5.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) without the cargo feature `sasl`.
+    pub fn with_sasl(mut self, name: impl Into<String>, password: impl Into<Secret>) -> Result<Self> {
+        sasl::check()?;
+        self.auth = Some(Auth::Sasl(Credentials::new(name, Some(password.into()))));
+        Ok(self)
+    }
+
+    /// Talks to the servers through TLS.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) without the cargo feature `tls`, and for a server that can have no certificate.
+    pub fn with_tls(mut self, files: TlsFiles) -> Result<Self> {
+        tls::check(&self.servers)?;
+        self.tls = Some(files);
+        Ok(self)
     }
 
     /// Makes nodes accessible to everybody, even though we authenticate.
@@ -149,13 +233,27 @@ impl ZooKeeperOptions {
         self.open || self.auth.is_none()
     }
 
-    pub(crate) fn connector(&self, session_timeout: Duration) -> Connector {
+    pub(crate) fn tls(&self) -> Option<&TlsFiles> {
+        self.tls.as_ref()
+    }
+
+    /// How to connect now: with the secrets and certificates that there are.
+    pub(crate) fn connector(&self, session_timeout: Duration) -> Result<Connector> {
         let connector = Client::connector()
             .with_session_timeout(session_timeout)
             .with_connection_timeout(self.connection_timeout(session_timeout));
-        match &self.auth {
-            Some(Auth { scheme, credentials }) => connector.with_auth(scheme, credentials.as_bytes()),
+        let connector = match &self.auth {
             None => connector,
+            Some(Auth::Digest(credentials)) => {
+                let password = credentials.password()?.unwrap_or_default();
+                connector.with_auth("digest", format!("{}:{password}", credentials.user()).as_bytes())
+            }
+            Some(Auth::Sasl(credentials)) => sasl::authenticated(connector, credentials)?,
+            Some(Auth::Scheme(scheme, secret)) => connector.with_auth(scheme, secret.read()?.as_bytes()),
+        };
+        match &self.tls {
+            None => Ok(connector),
+            Some(files) => tls::encrypted(connector, files),
         }
     }
 }
@@ -173,33 +271,32 @@ impl fmt::Debug for ZooKeeperOptions {
             .field("root", &self.root)
             .field("session_timeout", &self.session_timeout)
             .field("connect_timeout", &self.connect_timeout)
-            .field("auth", &self.auth.as_ref().map(|auth| &auth.scheme))
+            .field("auth", &self.auth)
             .field("open", &self.open)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
 
-fn auth(option: Option<&str>, credentials: Option<(&str, Option<&str>)>) -> Result<Option<Auth>> {
+fn auth(option: Option<&str>, credentials: Option<Credentials>, sasl: bool) -> Result<Option<Auth>> {
     // The values stay out of the messages: they are secret.
-    match (option, credentials) {
+    match (option, credentials.map(Credentials::complete).transpose()?) {
+        (None, None) if sasl => Err(invalid("option sasl needs a user and a password")),
         (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(invalid("the URL has both a user and the option auth")),
+        (None, Some(credentials)) if sasl => sasl::check().map(|()| Some(Auth::Sasl(credentials))),
+        (None, Some(credentials)) => Ok(Some(Auth::Digest(credentials))),
+        (Some(_), Some(_)) => Err(invalid("there are both a user and the option auth")),
+        (Some(_), None) if sasl => Err(invalid("there are both the options auth and sasl")),
         (Some(option), None) => match option.split_once(':') {
             Some((scheme, rest)) if !scheme.is_empty() && rest.contains(':') => {
-                Ok(Some(Auth { scheme: scheme.to_owned(), credentials: rest.to_owned() }))
+                Ok(Some(Auth::Scheme(scheme.to_owned(), rest.into())))
             }
             _ => Err(invalid("option auth is not scheme:user:password, such as digest:user:password")),
         },
-        (None, Some((user, Some(password)))) if !user.is_empty() => {
-            Ok(Some(Auth { scheme: "digest".to_owned(), credentials: format!("{user}:{password}") }))
-        }
-        (None, Some(_)) => {
-            Err(invalid("the URL has a user without a password, or a password without a user"))
-        }
     }
 }
 
-fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+pub(crate) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidConfig, message)
 }
 
@@ -238,9 +335,15 @@ mod tests {
 
     #[test]
     fn whoever_authenticates_keeps_others_out() {
-        for url in ["zookeeper://me:p%40ss@h", "zookeeper://h?auth=digest:me:p%40ss"] {
+        let plain = || ZooKeeperOptions::new(["h:2181"]);
+        for (url, expected) in [
+            ("zookeeper://h?auth=digest:me:p%40ss", plain().with_auth("digest", "me:p@ss")),
+            ("zookeeper://me:p%40ss@h", plain().with_user("me", "p@ss")),
+            ("zookeeper://me@h?password_file=/zk", plain().with_user("me", Secret::in_file("/zk"))),
+            ("zookeeper://me@h?password_env=ZK", plain().with_user("me", Secret::in_variable("ZK"))),
+        ] {
             let options = parse(url).unwrap();
-            assert_eq!(options, ZooKeeperOptions::new(["h:2181"]).with_auth("digest", "me:p@ss"));
+            assert_eq!(options, expected);
             assert_eq!(options.acls(), Acls::creator_all());
         }
     }
@@ -260,6 +363,12 @@ mod tests {
             "zookeeper://me:secret@h?auth=digest:me:secret",
             "zookeeper://me@h",
             "zookeeper://:secret@h",
+            "zookeeper://me:secret@h?password_env=ZK",
+            "zookeeper://h?sasl=digest-md5",
+            "zookeeper://me:secret@h?sasl=kerberos",
+            "zookeeper://h?auth=digest:me:secret&sasl=digest-md5",
+            "zookeeper://h?ca=/c/ca.pem",
+            "zookeepers://h?cert=/c/me.pem",
             "zookeeper://h?session_timeout=0s",
             "zookeeper://h?session_timout=1s&auth=digest:me:secret",
         ] {
@@ -273,7 +382,17 @@ mod tests {
     fn debug_shows_no_secret() {
         let options = parse("zookeeper://me:secret@h").unwrap();
         assert!(
-            !format!("{options:?} {:?}", options.connector(options.session_timeout())).contains("secret")
+            !format!("{options:?} {:?}", options.connector(options.session_timeout()).unwrap())
+                .contains("secret")
         );
+    }
+
+    #[test]
+    fn every_option_that_is_declared_is_read() {
+        let plain = parse("zookeeper://h").unwrap();
+        for UrlOption { name, .. } in OPTIONS {
+            let given = parse(&format!("zookeeper://h?{name}=nonsense"));
+            assert!(given.map_or(true, |given| given != plain), "{name}");
+        }
     }
 }

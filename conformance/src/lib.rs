@@ -17,6 +17,8 @@
 //! What a [`Fixture`] cannot break is listed as ignored, with the reason. [`server`] starts real servers,
 //! [`proxy`] stands between a client and its server, and [`deadline`] ends what waits too long.
 
+#[cfg(feature = "certificates")]
+pub mod certificates;
 pub mod chaos;
 mod context;
 pub mod deadline;

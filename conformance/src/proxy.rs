@@ -1,7 +1,7 @@
 //! A TCP proxy between one client and one server, for the failures of the network that locks must survive.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -32,8 +32,21 @@ impl Proxy {
     ///
     /// Dropping the future leaves nothing behind.
     pub async fn start(upstream: impl Into<String> + Send) -> io::Result<Self> {
+        Self::start_on(Ipv4Addr::LOCALHOST.into(), upstream).await
+    }
+
+    /// The same, where clients connect to this address, such as `::1`.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_on(address: IpAddr, upstream: impl Into<String> + Send) -> io::Result<Self> {
         let upstream = upstream.into();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = TcpListener::bind((address, 0)).await?;
         let proxy =
             Self { address: listener.local_addr()?, state: watch::Sender::default(), counts: Arc::default() };
         let (state, counts) = (proxy.state.subscribe(), Arc::clone(&proxy.counts));

@@ -28,23 +28,24 @@ pub struct UrlFixture {
     server: Box<dyn Debug + Send + Sync>,
 }
 
+/// How long trials wait at most where sessions do not expire.
+const NO_SESSIONS: Duration = Duration::from_secs(10);
+
 impl UrlFixture {
     /// Connects once, to see whether the service is there and what it can do; blocks meanwhile, so do not call it
-    /// on a runtime. The trials of loss wait for as long as the URL's option `session_timeout` says (10 s
-    /// unless given).
+    /// on a runtime. The trials of loss wait for as long as the session lasts that is granted.
     ///
     /// # Errors
     ///
     /// Those of [`Registry::connect`].
     pub fn new(registry: Registry, url: &str) -> Result<Self> {
         let parsed: LockUrl = url.parse()?;
-        let session_timeout = parsed.options().duration("session_timeout", Duration::from_secs(10))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| broken("no runtime can be had", error))?;
-        let capabilities = runtime.block_on(async {
+        let (capabilities, session_timeout) = runtime.block_on(async {
             let service = registry.connect_url(parsed.clone()).await?;
-            let capabilities = service.capabilities();
-            service.close().await.map(|()| capabilities)
+            let offered = (service.capabilities(), service.session_time().unwrap_or(NO_SESSIONS));
+            service.close().await.map(|()| offered)
         })?;
         let holder = Holder::new(url);
         Ok(Self {

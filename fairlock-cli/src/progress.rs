@@ -124,7 +124,7 @@ mod tests {
             label: label.to_string(),
             since: Some(UNIX_EPOCH),
         };
-        QueueEntry::view(kinds.iter().zip('a'..).map(entry).collect(), LockKind::Exclusive)
+        fairlock::QueueView::new(kinds.iter().zip('a'..).map(entry).collect(), LockKind::Exclusive).entries
     }
 
     #[test]

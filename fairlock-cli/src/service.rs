@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fairlock::{AcquireOptions, DistributedLock, Error, LockGuard, LockService, LockUrl, Released};
+use fairlock::{AcquireOptions, Config, DistributedLock, Error, LockGuard, LockService, LockUrl, Released};
 use rustix::process::geteuid;
 
 use crate::exit::{CONFIG, Failure, NOT_IN_TIME};
@@ -48,10 +48,12 @@ fn has_private_files(mounts: &str) -> bool {
 }
 
 pub(crate) async fn connect(url: Option<&str>) -> Result<Arc<dyn LockService>, Failure> {
-    fairlock::connect(&*place(url)?).await.map_err(|error| match url {
-        Some(_) => Failure::from(error),
-        None => Failure::from(error).during(&format!("the default place cannot be used, {WAY_OUT}")),
-    })
+    let Some(url) = url else {
+        let connected = fairlock::connect(place(None)?).await;
+        let during = format!("the default place cannot be used, {WAY_OUT}");
+        return connected.map_err(|error| Failure::from(error).during(&during));
+    };
+    Ok(fairlock::connect(Config::new(url).with_env_options()?).await?)
 }
 
 /// How the place is shown to people: without secrets.

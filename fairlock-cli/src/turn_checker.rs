@@ -85,7 +85,7 @@ mod tests {
             label: String::new(),
             since: None,
         };
-        QueueEntry::view(tokens.iter().map(entry).collect(), fairlock::LockKind::Exclusive)
+        fairlock::QueueView::new(tokens.iter().map(entry).collect(), fairlock::LockKind::Exclusive).entries
     }
 
     #[test]

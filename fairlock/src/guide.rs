@@ -21,6 +21,7 @@ chapters! {
     scheduled: "scheduled.md";
     #[cfg(feature = "tower")]
     fencing: "fencing.md";
+    configuration: "configuration.md";
     testing: "testing.md";
     operations: "operations.md";
     coming_from: "coming-from.md";

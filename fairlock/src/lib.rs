@@ -125,8 +125,8 @@
 //!
 //! # Configuration
 //!
-//! [`connect`] takes a URL or a [`Config`], which comes [from the environment](Config::from_env) or, with serde, from a
-//! file. An unknown scheme or option is an error that lists the valid ones. The option `require` refuses a backend that
+//! [`connect`] takes a URL, as text or as a `url::Url`, or a [`Config`], which comes [from the environment](Config::from_env) or, with
+//! serde, from a file. An unknown scheme or option is an error that lists the valid ones. The option `require` refuses a backend that
 //! does not promise enough:
 //!
 //! ```
@@ -137,6 +137,9 @@
 //! # }
 //! ```
 //!
+//! Passwords need not stand in the configuration: with `password_file=` or `password_env=` they are read when a session is opened, and
+//! so are certificates and their keys. What was rotated is used by the next session. Nothing shows a secret.
+//!
 //! | feature | URL | |
 //! |---|---|---|
 //! | `etcd` | `etcd://host:port,…/root`, `etcds://…` | building it takes `protoc` |
@@ -144,9 +147,14 @@
 //! | `memory` (default) | `memory://`, `memory://name` | within one process, for unit tests; the named ones are shared by all its connections |
 //! | `postgres` | `postgres://host:port,…/database`, `postgresql://…` | with asynchronous replication, a failover may lose locks |
 //! | `redis` | `redis://host:port/0`, `rediss://…`, `redis+sentinel://host:port,…/master`, `redis+cluster://host:port,…` | with exceptions to exclusion, which [`capabilities`](LockService::capabilities) tell and its crate documents |
-//! | `zookeeper` (default) | `zookeeper://host:port,…/path` | |
+//! | `zookeeper` (default) | `zookeeper://host:port,…/path`, `zookeepers://…` | `zookeeper-tls` and `zookeeper-sasl` bring TLS and SASL |
 //!
-//! Two features more, both off: `blocking` for locks of code that is not async, `tower` for [`fencing`]'s layer for services.
+//! Features more, all off: `blocking` for locks of code that is not async, `tower` for [`fencing`]'s layer for services, `metrics` for
+//! counters and histograms through the facade of that name, `zookeeper-tls`, `zookeeper-sasl`.
+//!
+//! The options stand behind the URL's `?`, or beside it in a [`Config`]. A duration has units, such as `500ms`, or is a number of seconds.
+//!
+#![doc = include_str!("../OPTIONS.md")]
 //!
 //! A backend that is not in this crate registers its own scheme: `fairlock::registry().with("myscheme", factory)`.
 
@@ -160,12 +168,15 @@ mod guide;
 
 use std::sync::Arc;
 
+#[cfg(feature = "metrics")]
+pub use lockcore::metrics;
 pub use lockcore::{
     AcquireOptions, Capabilities, Clocks, Config, DistributedLock, DistributedLockExt, Effect, Election,
     EntryId, EntryKind, Error, ErrorKind, Failover, Family, Fencing, FencingToken, HeldLock, LastRun, Leader,
     Leadership, LockGuard, LockKey, LockKind, LockName, LockPart, LockService, LockServiceExt, LockSet,
-    LockUrl, Loss, LossSignal, Once, QueueEntry, Record, Recorded, Registry, Released, Result, Run, RunEnd,
-    ServiceFactory, SessionState, SetGuard, Turn, Wait,
+    LockUrl, Loss, LossSignal, Once, OptionValue, QueueEntry, QueueView, QueueWatch, Record, Recorded,
+    Registry, Released, Result, Run, RunEnd, ServiceFactory, SessionEvent, SessionEvents, SessionState,
+    SetGuard, Turn, UrlOption, Wait,
 };
 
 /// The backends of this crate: the cargo features, and the schemes that each brings.
@@ -175,7 +186,7 @@ const BACKENDS: [(&str, &[&str]); 6] = [
     ("memory", &["memory"]),
     ("postgres", &["postgres", "postgresql"]),
     ("redis", &["redis", "rediss", "redis+sentinel", "redis+cluster"]),
-    ("zookeeper", &["zookeeper"]),
+    ("zookeeper", &["zookeeper", "zookeepers"]),
 ];
 
 /// All schemes that this build knows: those of the cargo features that are on. Of the others it tells which feature they need.
@@ -185,9 +196,9 @@ pub fn registry() -> Registry {
         .flat_map(|(feature, schemes)| schemes.iter().map(move |scheme| (scheme, feature)));
     let registry = all.fold(Registry::new(), |registry, (scheme, feature)| registry.without(scheme, feature));
     #[cfg(feature = "etcd")]
-    let registry = registry
-        .with(backend_etcd::SCHEME, backend_etcd::EtcdFactory)
-        .with(backend_etcd::SCHEME_TLS, backend_etcd::EtcdFactory);
+    let registry = backend_etcd::SCHEMES
+        .into_iter()
+        .fold(registry, |registry, scheme| registry.with(scheme, backend_etcd::EtcdFactory));
     #[cfg(feature = "file")]
     let registry = registry.with(backend_file::SCHEME, backend_file::FileFactory);
     #[cfg(feature = "memory")]
@@ -201,7 +212,9 @@ pub fn registry() -> Registry {
         .into_iter()
         .fold(registry, |registry, scheme| registry.with(scheme, backend_redis::RedisFactory));
     #[cfg(feature = "zookeeper")]
-    let registry = registry.with(backend_zookeeper::SCHEME, backend_zookeeper::ZooKeeperFactory);
+    let registry = backend_zookeeper::SCHEMES
+        .into_iter()
+        .fold(registry, |registry, scheme| registry.with(scheme, backend_zookeeper::ZooKeeperFactory));
     registry
 }
 
@@ -219,4 +232,29 @@ pub fn registry() -> Registry {
 /// When dropped, a session that was being opened ends by itself.
 pub async fn connect(config: impl Into<Config>) -> Result<Arc<dyn LockService>> {
     registry().connect(&config.into()).await
+}
+
+/// The service of where the URL (or other [configuration](Config)) says that the locks live, which connects in the background: it starts
+/// without a server, and waits for one as it does during an outage.
+///
+/// Call it within the runtime that [`connect`] would be called in. Its [`ready`](LockService::ready) waits for the connection.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fairlock::Result<()> {
+/// let locks = fairlock::connect_lazy("memory://")?;
+/// println!("{}", locks.session()); // connecting
+/// locks.ready().await?;
+/// println!("{}", locks.session()); // live
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of [`Registry::connect_lazy`].
+pub fn connect_lazy(config: impl Into<Config>) -> Result<Arc<dyn LockService>> {
+    registry().connect_lazy(&config.into())
 }

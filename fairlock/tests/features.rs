@@ -3,7 +3,7 @@
 use fairlock::ErrorKind;
 
 /// A URL for each scheme that is refused without asking anybody, if the scheme is known.
-const WRONG: [(&str, bool); 11] = [
+const WRONG: [(&str, bool); 12] = [
     ("etcd://?unknown=1", cfg!(feature = "etcd")),
     ("etcds://?unknown=1", cfg!(feature = "etcd")),
     ("file:///tmp?unknown=1", cfg!(feature = "file")),
@@ -15,6 +15,7 @@ const WRONG: [(&str, bool); 11] = [
     ("redis+sentinel://?unknown=1", cfg!(feature = "redis")),
     ("redis+cluster://?unknown=1", cfg!(feature = "redis")),
     ("zookeeper://?unknown=1", cfg!(feature = "zookeeper")),
+    ("zookeepers://?unknown=1", cfg!(feature = "zookeeper")),
 ];
 
 #[tokio::test]
@@ -33,6 +34,22 @@ async fn the_registry_knows_what_is_on() {
     for (url, on) in WRONG {
         let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
         assert_eq!(known.contains(&scheme), on, "{scheme}");
+    }
+}
+
+#[cfg(feature = "zookeeper")]
+#[tokio::test]
+async fn what_needs_a_feature_of_its_own_is_told_with_it() {
+    for (url, feature, on) in [
+        ("zookeepers://localhost:1?connect_timeout=0.1", "zookeeper-tls", cfg!(feature = "zookeeper-tls")),
+        (
+            "zookeeper://a:b@localhost:1?sasl=digest-md5&connect_timeout=0.1",
+            "zookeeper-sasl",
+            cfg!(feature = "zookeeper-sasl"),
+        ),
+    ] {
+        let error = fairlock::connect(url).await.expect_err(url);
+        assert_eq!(error.to_string().contains(feature), !on, "{url}: {error}");
     }
 }
 

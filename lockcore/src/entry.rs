@@ -229,8 +229,8 @@ pub struct Entry {
     pub id: EntryId,
     /// What it asks for.
     pub kind: EntryKind,
-    /// Who waits here: the label that people read, and beside it the value that programs read, if there is one. To drivers it is
-    /// text of at most [`Entry::MAX_TEXT`] bytes.
+    /// Who waits here: the label that people read, beside it the value that programs read, if there is one, and from where both come. To
+    /// drivers it is text of at most [`Entry::MAX_TEXT`] bytes.
     pub label: Arc<str>,
 }
 
@@ -239,6 +239,6 @@ impl Entry {
     pub const MAX_LABEL: usize = 512;
     /// The longest value that may stand beside it, in bytes.
     pub const MAX_VALUE: usize = 512;
-    /// The longest text that a driver is given for both, in bytes.
-    pub const MAX_TEXT: usize = Self::MAX_LABEL + Self::MAX_VALUE + 8;
+    /// The longest text that a driver is given for both, and for the host and the process that stand beside them, in bytes.
+    pub const MAX_TEXT: usize = Self::MAX_LABEL + Self::MAX_VALUE + 320;
 }

@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Unreachable,
     /// The server refuses these credentials, or they may not do this.
     PermissionDenied,
+    /// The lock was not had within the time that the handle [waits](crate::AcquireOptions::wait), or too many were ahead.
+    NotInTime,
     /// The session ended while the operation ran. Trying again opens a new one.
     SessionLost,
     /// Somebody removed our entry from the queue.
@@ -40,6 +42,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::InvalidConfig => "invalid configuration",
             ErrorKind::Unreachable => "unreachable",
             ErrorKind::PermissionDenied => "permission denied",
+            ErrorKind::NotInTime => "not in time",
             ErrorKind::SessionLost => "session lost",
             ErrorKind::EntryRemoved => "entry removed",
             ErrorKind::LimitMismatch => "limit mismatch",
@@ -87,6 +90,7 @@ impl Error {
             ErrorKind::InvalidInput | ErrorKind::InvalidConfig => (Effect::None, false),
             ErrorKind::LimitMismatch | ErrorKind::Closed => (Effect::None, false),
             ErrorKind::PermissionDenied => (Effect::None, false),
+            ErrorKind::NotInTime => (Effect::None, true),
             ErrorKind::SessionLost | ErrorKind::EntryRemoved => (Effect::None, true),
             ErrorKind::Unreachable => (Effect::Unknown, true),
             ErrorKind::Backend => (Effect::Unknown, false),

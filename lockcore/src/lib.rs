@@ -24,22 +24,32 @@ mod label;
 mod lock;
 mod lock_kind;
 mod loss_signal;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+mod metrics;
 mod name;
 mod opening;
 mod options;
 pub mod queue;
-mod queue_entry;
+mod queue_view;
+mod queue_watch;
 mod recipes;
 mod record;
 mod registry;
+mod secret;
 mod service;
 pub mod session;
 mod snapshot;
+#[cfg(feature = "tls")]
+pub mod tls;
+mod tls_files;
 mod url;
+mod url_options;
 
 pub use backend::{Enqueued, QueueBackend, QueueSession, Removed, UNWATCHED, in_one_order, watches_held};
 pub use capabilities::{Capabilities, Clocks, Failover, Fencing};
-pub use config::Config;
+pub use config::{Config, OptionValue};
 pub use entry::{Entry, EntryId, EntryKind, Family, FencingToken, LockKey};
 pub use error::{Effect, Error, ErrorKind, Result};
 pub use guard::{Hold, LockGuard, Released};
@@ -49,14 +59,18 @@ pub use loss_signal::{HeldLock, LossSignal};
 pub use name::LockName;
 pub use opening::{open_once, open_repeatedly};
 pub use options::{AcquireOptions, Wait};
-pub use queue_entry::QueueEntry;
+pub use queue_view::{QueueEntry, QueueView};
+pub use queue_watch::QueueWatch;
 pub use recipes::{
     Election, LastRun, Leader, Leadership, LockPart, LockServiceExt, LockSet, Once, Run, RunEnd, SetGuard,
     Turn,
 };
 pub use record::{Record, Recorded};
 pub use registry::{Registry, ServiceFactory};
+pub use secret::{Credentials, Secret};
 pub use service::LockService;
-pub use session::{Loss, SessionState};
+pub use session::{Loss, SessionEvent, SessionEvents, SessionState};
 pub use snapshot::{EntryDetails, QueuedEntry, Revision, Snapshot};
-pub use url::{LockUrl, UrlOptions};
+pub use tls_files::TlsFiles;
+pub use url::{LockUrl, host_and_port};
+pub use url_options::{UrlOption, UrlOptions};

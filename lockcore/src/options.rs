@@ -36,6 +36,10 @@ pub struct AcquireOptions {
     /// others (the default), or end with [`SessionLost`](crate::ErrorKind::SessionLost), for those to whom their place
     /// matters.
     pub requeue: bool,
+    /// Not to wait behind more than so many: an acquisition that finds more entries in front of its own, holders among them, ends at once
+    /// as one that was not had in time. Who is in the queue when somebody else asks stays in front of him, so this is looked at once,
+    /// with one more request.
+    pub max_ahead: Option<usize>,
     /// What programs read of the entry, beside the label, which is for people: at most 512 bytes. A candidate of an
     /// [election](crate::Election) says with it that it is one, and who it is.
     pub value: Option<Arc<str>>,
@@ -43,7 +47,7 @@ pub struct AcquireOptions {
 
 impl Default for AcquireOptions {
     fn default() -> Self {
-        Self { wait: Wait::Forever, label: None, permits: 1, requeue: true, value: None }
+        Self { wait: Wait::Forever, label: None, permits: 1, requeue: true, max_ahead: None, value: None }
     }
 }
 
@@ -75,6 +79,12 @@ impl AcquireOptions {
     #[must_use]
     pub fn with_requeue(self, requeue: bool) -> Self {
         Self { requeue, ..self }
+    }
+
+    /// Not to wait behind more than so many.
+    #[must_use]
+    pub fn with_max_ahead(self, most: usize) -> Self {
+        Self { max_ahead: Some(most), ..self }
     }
 
     /// What programs read of the entry.

@@ -4,26 +4,28 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
 use crate::capabilities::Capabilities;
 use crate::config::Config;
 use crate::error::{Result, invalid_config};
 use crate::service::LockService;
 use crate::url::LockUrl;
+use crate::url_options::UrlOption;
 
 /// Makes the lock service for a URL; one for each backend.
-#[async_trait]
 pub trait ServiceFactory: Debug + Send + Sync + 'static {
-    /// Connects to what the URL names. Every option that the backend does not know must be an error; see
-    /// [`UrlOptions`](crate::UrlOptions).
+    /// The service of what the URL names, which connects by itself and is not connected yet: such as
+    /// [`QueueLocks::new`](crate::queue::QueueLocks::new). Every option that the backend does not know must be an error, as
+    /// [`LockUrl::options`] makes it.
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for a URL or an option that the backend does not understand; what the
-    /// server answers, such as [`PermissionDenied`](crate::ErrorKind::PermissionDenied); and
-    /// [`Unreachable`](crate::ErrorKind::Unreachable).
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>>;
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for a URL or an option that the backend does not understand.
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>>;
+
+    /// The options that it declares, for those who tell users of them.
+    fn options(&self) -> &'static [UrlOption] {
+        &[]
+    }
 }
 
 /// The URL schemes that a program knows. Anybody may add some.
@@ -59,6 +61,11 @@ impl Registry {
         self.factories.keys().copied()
     }
 
+    /// The options of a scheme, which are none for an unknown one; every scheme has [`require`](UrlOption::REQUIRE) in addition.
+    pub fn options(&self, scheme: &str) -> &'static [UrlOption] {
+        self.factories.get(scheme).map_or(&[], |factory| factory.options())
+    }
+
     /// Connects to what the configuration names.
     ///
     /// # Errors
@@ -74,6 +81,19 @@ impl Registry {
         self.connect_url(config.url()?).await
     }
 
+    /// The service that the configuration names, which connects in the background: no server need be there yet. What is asked of it
+    /// waits for a connection as it does during an outage; [`ready`](LockService::ready) and
+    /// [`events`](LockService::events) tell when there is one.
+    ///
+    /// Call it within a runtime: outside of one, only the first acquisition connects.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig), as for [`connect`](Self::connect).
+    pub fn connect_lazy(&self, config: &Config) -> Result<Arc<dyn LockService>> {
+        self.service(config.url()?)
+    }
+
     /// Connects to what the URL names.
     ///
     /// # Errors
@@ -84,17 +104,25 @@ impl Registry {
     ///
     /// That of [`connect`](Self::connect).
     pub async fn connect_url(&self, url: LockUrl) -> Result<Arc<dyn LockService>> {
+        let context = format!("connect to {url}");
+        let service = self.service(url)?;
+        service.ready().await.map_err(|error| error.with_context(context))?;
+        Ok(service)
+    }
+
+    fn service(&self, url: LockUrl) -> Result<Arc<dyn LockService>> {
         let (url, requirements) = url.take_option("require");
         let requirements = parse_requirements(requirements.as_deref().unwrap_or_default())?;
-        let connected = self.factory(&url)?.connect(&url).await;
-        let service = connected.map_err(|error| error.with_context(format_args!("connect to {url}")))?;
+        let service = self.factory(&url)?.service(&url);
+        let service = service.map_err(|error| error.with_context(format_args!("connect to {url}")))?;
         let capabilities = service.capabilities();
-        let unmet = requirements.iter().find(|requirement| capabilities.meets(requirement) == Some(false));
-        let Some(unmet) = unmet else { return Ok(service) };
-        if let Err(error) = service.close().await {
-            tracing::debug!(%error, "a refused service was not closed properly");
+        match requirements.iter().find(|requirement| capabilities.meets(requirement) == Some(false)) {
+            None => Ok(service),
+            Some(unmet) => Err(invalid_config(format!(
+                "{}:// does not offer {unmet:?}, only: {capabilities}",
+                url.scheme()
+            ))),
         }
-        Err(invalid_config(format!("{}:// does not offer {unmet:?}, only: {capabilities}", url.scheme())))
     }
 
     fn factory(&self, url: &LockUrl) -> Result<&dyn ServiceFactory> {

@@ -10,10 +10,10 @@ use crate::capabilities::Capabilities;
 use crate::entry::LockKey;
 use crate::error::Result;
 use crate::lock::DistributedLock;
-use crate::session::SessionState;
+use crate::session::{SessionEvents, SessionState};
 
-/// A connection to where locks live. It keeps one session; when that is lost, the next acquisition opens a new
-/// one, and guards of the old one stay lost.
+/// A connection to where locks live. It keeps one session; when that is lost, it opens a new one in the background, and guards of the
+/// old one stay lost.
 ///
 /// Displayed, it says where its locks live, such as `etcd at etcd1:2379,etcd2:2379`, without credentials.
 #[async_trait]
@@ -168,6 +168,47 @@ pub trait LockService: Debug + Display + Send + Sync + 'static {
     /// # }
     /// ```
     fn session(&self) -> SessionState;
+
+    /// What becomes of the session from here on: that it is in doubt, recovers, is lost, and that the next one is open. Any number may
+    /// subscribe. Who is slow loses the oldest events, and [is told so](crate::SessionEvent::Missed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::SessionEvent;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// let locks = fairlock::connect_lazy("memory://")?;
+    /// let mut events = locks.events();
+    /// assert_eq!(events.next().await, Some(SessionEvent::Connected));
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn events(&self) -> SessionEvents;
+
+    /// Returns when there is a session, for which it waits as long as one attempt to open it takes: for readiness probes, and after
+    /// [connecting lazily](crate::Registry::connect_lazy).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// let locks = fairlock::connect_lazy("memory://")?; // the server need not be there yet
+    /// locks.ready().await?; // now it is
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Why none could be opened, such as [`Unreachable`](crate::ErrorKind::Unreachable); [`Closed`](crate::ErrorKind::Closed).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe to drop: the session is opened in the background.
+    async fn ready(&self) -> Result<()>;
 
     /// How long the server lets the current session live after a renewal; `None` if it lasts until it is ended.
     ///

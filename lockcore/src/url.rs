@@ -1,15 +1,14 @@
 //! URLs that say where locks live: `scheme://[user[:password]@]host[:port][,host…]/path?option=value&…`.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use url::form_urlencoded;
 
 use crate::error::{Error, Result, invalid_config};
+use crate::url_options::{UrlOption, UrlOptions};
 
 /// A parsed URL. Unlike an ordinary URL it may name several hosts. Neither `Debug` nor `Display` show
 /// credentials or options.
@@ -59,9 +58,22 @@ impl LockUrl {
         &self.path
     }
 
-    /// The options, to be taken one by one.
-    pub fn options(&self) -> UrlOptions<'_> {
-        UrlOptions { url: self, known: RefCell::new(Vec::new()) }
+    /// The options, which have to be among those that the backend declares.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) that names an unknown option and lists the valid ones.
+    pub fn options(&self, declared: &'static [UrlOption]) -> Result<UrlOptions<'_>> {
+        UrlOptions::new(self, declared)
+    }
+
+    /// What is given as this option, whoever may know it.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        self.options.get(name).map(String::as_str)
+    }
+
+    pub(crate) fn option_names(&self) -> impl Iterator<Item = &str> {
+        self.options.keys().map(String::as_str)
     }
 
     /// The same URL with other hosts.
@@ -89,6 +101,16 @@ impl LockUrl {
         let value = self.options.remove(name);
         (self, value)
     }
+}
+
+/// The host of a server `host:port`, without the brackets of an IPv6 address, and the port.
+///
+/// ```
+/// assert_eq!(lockcore::host_and_port("[::1]:2181"), ("::1", Some(2181)));
+/// ```
+pub fn host_and_port(server: &str) -> (&str, Option<u16>) {
+    let (host, port) = server.rsplit_once(':').unwrap_or((server, ""));
+    (host.trim_start_matches('[').trim_end_matches(']'), port.parse().ok())
 }
 
 fn endpoint(host: &str, default_port: u16) -> Result<String> {
@@ -186,76 +208,5 @@ impl fmt::Display for LockUrl {
 impl fmt::Debug for LockUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("LockUrl").field(&format_args!("{self}")).finish()
-    }
-}
-
-/// The options of a URL. Take each that the backend knows, then [`finish`](Self::finish): what is left over is
-/// an error that lists the valid ones.
-#[derive(Debug)]
-pub struct UrlOptions<'u> {
-    url: &'u LockUrl,
-    known: RefCell<Vec<&'static str>>,
-}
-
-impl<'u> UrlOptions<'u> {
-    /// The text of an option.
-    pub fn text(&self, name: &'static str) -> Option<&'u str> {
-        self.known.borrow_mut().push(name);
-        self.url.options.get(name).map(String::as_str)
-    }
-
-    /// A duration such as `10s` or `1m 30s`, more than zero.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for anything else.
-    pub fn duration(&self, name: &'static str, default: Duration) -> Result<Duration> {
-        let Some(text) = self.text(name) else { return Ok(default) };
-        match humantime::parse_duration(text) {
-            Ok(duration) if !duration.is_zero() => Ok(duration),
-            _ => {
-                Err(invalid_config(format!("option {name}={text:?} is not a duration such as 10s or 500ms")))
-            }
-        }
-    }
-
-    /// `true` or `false`.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for anything else.
-    pub fn flag(&self, name: &'static str, default: bool) -> Result<bool> {
-        self.choice(name, &[("true", true), ("false", false)], default)
-    }
-
-    /// One of several words.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for any other; it lists the valid ones.
-    pub fn choice<T: Copy>(&self, name: &'static str, words: &[(&str, T)], default: T) -> Result<T> {
-        let Some(text) = self.text(name) else { return Ok(default) };
-        words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
-            let valid: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            invalid_config(format!("option {name}={text:?} is not one of {}", valid.join(", ")))
-        })
-    }
-
-    /// Checks that all options have been taken.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) that names the unknown option and lists the valid ones.
-    pub fn finish(self) -> Result<()> {
-        let mut known = self.known.into_inner();
-        known.push("require");
-        match self.url.options.keys().find(|name| !known.contains(&name.as_str())) {
-            None => Ok(()),
-            Some(name) => Err(invalid_config(format!(
-                "{}:// has no option {name:?}; valid options: {}",
-                self.url.scheme,
-                known.join(", ")
-            ))),
-        }
     }
 }

@@ -9,44 +9,26 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use lockcore::{
-    Capabilities, Config, DistributedLock, Error, ErrorKind, Failover, Fencing, LockKey, LockService,
-    LockUrl, Registry, Result, ServiceFactory, SessionState,
+    Capabilities, Config, Credentials, DistributedLock, Error, ErrorKind, Failover, Fencing, LockKey,
+    LockService, LockUrl, Registry, Result, ServiceFactory, SessionEvents, SessionState, UrlOption,
 };
-
-#[test]
-fn a_configuration_file_may_give_options_apart() {
-    let text = r#"{ "url": "zk://h/app?a=1", "options": { "session_timeout": "10s" } }"#;
-    let config: Config = serde_json::from_str(text).unwrap();
-    assert_eq!(config, Config::new("zk://h/app?a=1").with_option("session_timeout", "10s"));
-    assert_eq!(config.url().unwrap(), "zk://h/app?session_timeout=10s&a=1".parse().unwrap());
-    assert_eq!(format!("{config:?}"), "Config { url: LockUrl(zk://h/app), .. }");
-    let twice = config.with_option("a", "2").url().unwrap_err();
-    assert!(twice.to_string().contains("\"a\" is given twice"), "{twice}");
-}
-
-#[test]
-fn a_configuration_file_with_an_unknown_field_is_refused() {
-    for text in [r#"{ "url": "zk://h", "option": {} }"#, r#"{ "options": {} }"#, r#"{ "Url": "zk://h" }"#] {
-        let error = serde_json::from_str::<Config>(text).unwrap_err();
-        assert!(error.to_string().contains("`url`"), "{error}");
-    }
-}
 
 /// Prints what the environment says; the tests below run it in a process of its own.
 #[test]
 fn show_the_environment() {
     match Config::from_env() {
-        Ok(config) => println!("found {config:?} {:?}", config.url()),
+        Ok(config) => {
+            let option = config.url().ok().and_then(|url| url.option("connect_timeout").map(str::to_owned));
+            println!("found {config:?} {:?} {option:?}", config.url());
+        }
         Err(error) => println!("refused {:?} {error} {error:?}", error.kind()),
     }
 }
 
-fn with_environment(url: Option<&std::ffi::OsStr>) -> String {
+fn with_environment(variables: &[(&str, &std::ffi::OsStr)]) -> String {
     let mut command = Command::new(std::env::current_exe().expect("the test knows its program"));
     command.args(["--exact", "show_the_environment", "--nocapture"]).env_remove(Config::ENV);
-    url.into_iter().for_each(|url| {
-        command.env(Config::ENV, url);
-    });
+    command.envs(variables.iter().copied());
     let output = command.output().expect("the test can run itself");
     assert!(output.status.success(), "{output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -54,14 +36,24 @@ fn with_environment(url: Option<&std::ffi::OsStr>) -> String {
 
 #[test]
 fn the_environment_names_the_place() {
-    let shown = with_environment(Some("zk://me:s3cr3t@h/app?x=1".as_ref()));
+    let shown = with_environment(&[(Config::ENV, "zk://me:s3cr3t@h/app?x=1".as_ref())]);
     assert!(shown.contains("found Config { url: LockUrl(zk://h/app), .. }"), "{shown}");
     assert!(!shown.contains("s3cr3t"), "{shown}");
 }
 
 #[test]
+fn the_environment_has_options() {
+    let shown = with_environment(&[
+        (Config::ENV, "zk://h".as_ref()),
+        ("FAIRLOCK_OPTION_CONNECT_TIMEOUT", "5".as_ref()),
+        ("FAIRLOCK_OPTION_PASSWORD", "s3cr3t".as_ref()),
+    ]);
+    assert!(shown.contains("Some(\"5\")") && !shown.contains("s3cr3t"), "{shown}");
+}
+
+#[test]
 fn an_environment_without_the_variable_is_told_its_name() {
-    let shown = with_environment(None);
+    let shown = with_environment(&[]);
     assert!(shown.contains("refused InvalidConfig") && shown.contains("FAIRLOCK_URL"), "{shown}");
 }
 
@@ -69,9 +61,16 @@ fn an_environment_without_the_variable_is_told_its_name() {
 #[test]
 fn an_environment_that_is_not_text_is_not_shown() {
     use std::os::unix::ffi::OsStrExt;
-    let shown = with_environment(Some(std::ffi::OsStr::from_bytes(b"zk://me:s3cr3t\xff@h")));
-    assert!(shown.contains("refused InvalidConfig") && shown.contains("FAIRLOCK_URL"), "{shown}");
-    assert!(!shown.contains("s3cr3t"), "{shown}");
+    let broken = std::ffi::OsStr::from_bytes(b"zk://me:s3cr3t\xff@h");
+    let good = "zk://h".as_ref();
+    for (variable, variables) in [
+        (Config::ENV, &[(Config::ENV, broken)][..]),
+        ("FAIRLOCK_OPTION_PASSWORD", &[(Config::ENV, good), ("FAIRLOCK_OPTION_PASSWORD", broken)]),
+    ] {
+        let shown = with_environment(variables);
+        assert!(shown.contains("refused InvalidConfig") && shown.contains(variable), "{shown}");
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+    }
 }
 
 /// Where a password can stand, or land by mistake.
@@ -113,6 +112,8 @@ fn nothing_that_is_shown_contains_a_password() {
     }
 }
 
+const DECLARED: [UrlOption; 2] = [UrlOption::SESSION_TIMEOUT, UrlOption::PASSWORD];
+
 /// Whatever a program may print about this URL.
 fn everything_shown(text: &str) -> Vec<String> {
     let config = Config::new(text).with_option("password", "s3cr3t");
@@ -129,11 +130,16 @@ fn everything_shown(text: &str) -> Vec<String> {
         .for_each(&mut show);
     if let Ok(url) = text.parse::<LockUrl>() {
         url.endpoints(1).err().into_iter().for_each(&mut show);
-        let options = url.options();
-        options.duration("session_timeout", Duration::MAX).err().into_iter().for_each(&mut show);
-        let debug = format!("{options:?}");
-        options.finish().err().into_iter().for_each(&mut show);
-        shown.extend([format!("{url}"), format!("{url:?}"), debug]);
+        url.options(&[]).err().into_iter().for_each(&mut show);
+        Credentials::of(&url).err().into_iter().for_each(&mut show);
+        match url.options(&DECLARED) {
+            Ok(options) => {
+                options.duration("session_timeout").err().into_iter().for_each(&mut show);
+                shown.push(format!("{options:?} {:?}", options.credentials()));
+            }
+            Err(error) => show(error),
+        }
+        shown.extend([format!("{url}"), format!("{url:?}")]);
     }
     shown
 }
@@ -142,21 +148,20 @@ fn everything_shown(text: &str) -> Vec<String> {
 #[derive(Debug, Clone)]
 struct Stub {
     capabilities: Capabilities,
-    closed: Arc<AtomicBool>,
+    /// Whether it was to connect.
+    asked: Arc<AtomicBool>,
 }
 
 impl Default for Stub {
     fn default() -> Self {
-        Self { capabilities: Capabilities::strict(), closed: Arc::default() }
+        Self { capabilities: Capabilities::strict(), asked: Arc::default() }
     }
 }
 
-#[async_trait]
 impl ServiceFactory for Stub {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
-        let options = url.options();
-        options.text("root");
-        options.finish()?;
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
+        const ROOT: [UrlOption; 1] = [UrlOption::new("root", "", "where the locks are")];
+        url.options(&ROOT)?;
         Ok(Arc::new(self.clone()))
     }
 }
@@ -201,13 +206,21 @@ impl LockService for Stub {
         SessionState::Live
     }
 
+    fn events(&self) -> SessionEvents {
+        unreachable!("nobody subscribes")
+    }
+
+    async fn ready(&self) -> Result<()> {
+        self.asked.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
     fn session_time(&self) -> Option<Duration> {
         None
     }
 
     async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::SeqCst);
-        Err(Error::new(ErrorKind::Unreachable, "the server went away meanwhile"))
+        Ok(())
     }
 }
 
@@ -248,19 +261,18 @@ async fn what_is_offered_may_be_required() {
         let stub = Stub::default();
         let url = format!("zk://h?root=/app&require={requirements}");
         registry(stub.clone()).connect(&url.as_str().into()).await.unwrap();
-        assert!(!stub.closed.load(Ordering::SeqCst));
+        assert!(stub.asked.load(Ordering::SeqCst));
     }
 }
 
-/// Also when the server cannot be told any more that we go.
 #[tokio::test]
-async fn what_is_not_offered_is_refused_and_the_service_closed() {
+async fn what_is_not_offered_is_refused_before_anybody_connects() {
     let mut stub = Stub::default();
     stub.capabilities.fencing = Fencing::BestEffort;
     stub.capabilities.failover = Failover::MayLoseLocks;
     for unmet in ["strict-fencing", "failover", "fair,failover"] {
         let message = refused(registry(stub.clone()), &format!("zk://h?require={unmet}")).await;
         assert!(message.ends_with("only: fair, loss-detection, no-time-of-day, interprocess"), "{message}");
-        assert!(stub.closed.swap(false, Ordering::SeqCst));
+        assert!(!stub.asked.load(Ordering::SeqCst));
     }
 }

@@ -276,7 +276,7 @@ async fn every_change_of_state_is_told() {
     ] {
         let waiting = tokio::spawn({
             let lease = lease.clone();
-            async move { lease.changed().await }
+            async move { lease.left(lease.state()).await }
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
@@ -286,8 +286,7 @@ async fn every_change_of_state_is_told() {
             Heard::End(loss) => lease.end(loss),
             Heard::Nothing => {}
         }
-        waiting.await.unwrap();
-        assert_eq!(lease.state(), state);
+        assert_eq!(waiting.await.unwrap(), state);
     }
 }
 

@@ -2,12 +2,21 @@
 
 use std::time::Duration;
 
-use lockcore::{ErrorKind, LockUrl};
+use lockcore::{ErrorKind, LockUrl, UrlOption};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use url::form_urlencoded::Serializer;
+
+const OPTIONS: [UrlOption; 6] = [
+    UrlOption::SESSION_TIMEOUT,
+    UrlOption::new("text", "", ""),
+    UrlOption::new("word", "good", ""),
+    UrlOption::new("flag", "true", ""),
+    UrlOption::new("choice", "green", ""),
+    UrlOption::new("number", "7", ""),
+];
 
 fn parse(text: &str) -> LockUrl {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -70,25 +79,24 @@ proptest! {
     #[test]
     fn no_text_makes_it_panic(text in prop_oneof![".*", "[a-z]{1,3}://[]a:@/?#,&=%\\[\u{e9}]{0,20}"]) {
         if let Ok(url) = text.parse::<LockUrl>() {
-            let _ = (url.endpoints(1), url.options().finish(), format!("{url} {url:?}"));
-            let options = url.options();
-            let _ = (options.duration("a", Duration::MAX), options.flag("a", true));
+            let _ = (url.endpoints(1), url.options(&[]), format!("{url} {url:?}"));
+            let _ = url.options(&OPTIONS).map(|options| (options.duration("session_timeout"), options.flag("flag")));
         }
     }
 }
 
 #[test]
 fn an_ordinary_url() {
-    let url = parse("ZooKeeper://me:p%40ss@zk1:2181,zk2,[::1]:2183/app/a%2Fb?session_timeout=10s&x=1+2%26");
+    let url =
+        parse("ZooKeeper://me:p%40ss@zk1:2181,zk2,[::1]:2183/app/a%2Fb?session_timeout=15s&text=1+2%26");
     assert_eq!(url.scheme(), "zookeeper");
     assert_eq!(url.credentials(), Some(("me", Some("p@ss"))));
     assert_eq!(url.hosts(), ["zk1:2181", "zk2", "[::1]:2183"]);
     assert_eq!(url.endpoints(2181).unwrap(), ["zk1:2181", "zk2:2181", "[::1]:2183"]);
     assert_eq!(url.path(), "/app/a/b");
-    let options = url.options();
-    assert_eq!(options.text("x"), Some("1 2&"));
-    assert_eq!(options.duration("session_timeout", Duration::ZERO).unwrap(), Duration::from_secs(10));
-    options.finish().unwrap();
+    let options = url.options(&OPTIONS).unwrap();
+    assert_eq!(options.text("text"), Some("1 2&"));
+    assert_eq!(options.duration("session_timeout").unwrap(), Duration::from_secs(15));
     assert_eq!(url.to_string(), "zookeeper://zk1:2181,zk2,[::1]:2183/app/a/b");
     assert_eq!(format!("{url:?}"), format!("LockUrl({url})"));
 }
@@ -141,47 +149,76 @@ fn hosts_have_a_name_and_a_port() {
     assert_eq!(parse("zk://[fe80::1%25eth0]").endpoints(7).unwrap(), ["[fe80::1%25eth0]:7"]);
 }
 
+/// Of one option what this value means.
+fn read<T>(
+    name: &str,
+    value: &str,
+    read: impl Fn(&lockcore::UrlOptions<'_>, &str) -> lockcore::Result<T>,
+) -> Result<T, String> {
+    let url = parse("zk://h").with_options([(name.to_owned(), value.to_owned())]);
+    let url = url.expect("no option is given twice");
+    let options = url.options(&OPTIONS).expect("the option is declared");
+    read(&options, name).map_err(|error| {
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        error.to_string()
+    })
+}
+
 #[test]
 fn an_option_of_the_wrong_sort_is_refused() {
-    let url = parse("zk://h?duration=10&zero=0s&flag=yes&choice=blue&good=1m+30s");
-    let options = url.options();
-    for name in ["duration", "zero"] {
-        let message = options.duration(name, Duration::MAX).unwrap_err().to_string();
-        assert!(message.contains(name) && message.contains("10s or 500ms"), "{message}");
+    for wrong in ["0s", "0", "-1", "1x", "s", "", "inf", "nan", "1e30"] {
+        let message = read("session_timeout", wrong, |options, name| options.duration(name)).unwrap_err();
+        assert!(
+            message.contains("session_timeout") && message.contains("10s or 500ms, or a number of seconds"),
+            "{message}"
+        );
     }
-    assert_eq!(options.duration("good", Duration::MAX).unwrap(), Duration::from_secs(90));
-    let message = options.flag("flag", false).unwrap_err().to_string();
+    let message = read("flag", "yes", |options, name| options.flag(name)).unwrap_err();
     assert!(message.contains("flag") && message.contains("true, false"), "{message}");
-    let message = options.choice("choice", &[("red", 1), ("green", 2)], 1).unwrap_err().to_string();
+    let message = read("choice", "blue", |options, name| options.choice(name, &[("red", 1), ("green", 2)]))
+        .unwrap_err();
     assert!(message.contains("choice") && message.contains("red, green"), "{message}");
+    let message = read("number", "-1", |options, name| options.number::<u32>(name)).unwrap_err();
+    assert!(message.contains("number=\"-1\""), "{message}");
+}
+
+#[test]
+fn a_duration_has_units_or_is_a_number_of_seconds() {
+    for (text, milliseconds) in
+        [("1m 30s", 90_000), ("500ms", 500), ("5", 5_000), ("2.5", 2_500), ("0.001", 1)]
+    {
+        let duration = read("session_timeout", text, |options, name| options.duration(name));
+        assert_eq!(duration, Ok(Duration::from_millis(milliseconds)), "{text}");
+    }
 }
 
 #[test]
 fn an_option_that_is_not_given_has_its_default() {
     let url = parse("zk://h");
-    let options = url.options();
-    assert_eq!(options.text("a"), None);
-    assert_eq!(options.duration("b", Duration::MAX).unwrap(), Duration::MAX);
-    assert!(options.flag("c", true).unwrap());
-    assert_eq!(options.choice("d", &[("x", 1)], 2).unwrap(), 2);
-    options.finish().unwrap();
+    let options = url.options(&OPTIONS).unwrap();
+    assert_eq!((options.text("text"), options.text("word")), (None, Some("good")));
+    assert_eq!(options.duration("session_timeout").unwrap(), Duration::from_secs(10));
+    assert!(options.flag("flag").unwrap());
+    assert_eq!(options.choice("choice", &[("red", 1), ("green", 2)]).unwrap(), 2);
+    assert_eq!(options.number::<u8>("number").unwrap(), 7);
 }
 
 #[test]
 fn an_unknown_option_is_told_the_valid_ones() {
     let url = parse("zk://h?sesion_timeout=1s");
-    let options = url.options();
-    options.text("session_timeout");
-    options.text("root");
-    let error = options.finish().unwrap_err();
+    let error = url.options(&OPTIONS).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     let message = error.to_string();
     assert!(message.contains("\"sesion_timeout\""), "{message}");
-    assert!(message.ends_with("valid options: session_timeout, root, require"), "{message}");
+    assert!(
+        message.ends_with("valid options: session_timeout, text, word, flag, choice, number, require"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_backend_without_options_has_one_all_the_same() {
-    let message = parse("zk://h?a=1").options().finish().unwrap_err().to_string();
+    let message = parse("zk://h?a=1").options(&[]).unwrap_err().to_string();
     assert!(message.ends_with("valid options: require"), "{message}");
+    assert!(parse("zk://h?require=fair").options(&[]).is_ok());
 }

@@ -11,3 +11,4 @@ mod passwords;
 mod queues;
 mod sessions;
 mod slots;
+mod tls;

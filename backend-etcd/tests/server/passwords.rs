@@ -5,8 +5,10 @@ use std::time::Duration;
 use backend_etcd::{Etcd, EtcdOptions};
 use conformance::server;
 use etcd_client::{Client, ConnectOptions, Permission, PermissionType};
-use lockcore::queue::Standing;
-use lockcore::{ErrorKind, QueueBackend, Removed, SessionState};
+use lockcore::queue::{QueueLocks, Standing};
+use lockcore::{
+    DistributedLockExt, ErrorKind, LockService, QueueBackend, Released, Removed, Secret, SessionState,
+};
 
 use crate::bed::{Bed, enqueue, eventually, exclusive, hold, lock, open, repeat, within};
 
@@ -105,4 +107,38 @@ async fn a_session_that_cannot_be_opened_leaves_no_lease() {
     let admin = root(&bed).await;
     let leases = async || admin.lease_client().leases().await.unwrap().leases().len();
     eventually("no lease", || async { leases().await == 0 }).await;
+}
+
+/// The renewals of the session are further apart than the token lives.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_expires_between_requests_is_renewed() {
+    let bed =
+        Bed::on(server::Etcd::start_with_arguments(&["--auth-token-ttl=1".to_owned()]).await.unwrap()).await;
+    secure(&bed).await;
+    let options = app(&bed).with_session_timeout(Duration::from_secs(15));
+    let (session, lock, [first, second]) = (open(options).await, lock("a"), [exclusive(), exclusive()]);
+    enqueue(&session, &lock, &first).await;
+    let standing = enqueue(&session, &lock, &second).await.standing;
+    let renewed = session.lease().now() + Duration::from_secs(20);
+    eventually("more than one session time", || async { session.lease().now() > renewed }).await;
+    assert_eq!(session.lease().state(), SessionState::Live);
+    assert_eq!(repeat("removal", || session.remove(&lock, &first.id)).await, Removed::Now);
+    hold(&session, &lock, &second, standing).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_rotated_is_used_by_the_session_that_there_is() {
+    let bed = Bed::new().await;
+    secure(&bed).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "secret\n").unwrap();
+    let options = bed.options().with_root("/app").unwrap().with_user("me", Secret::in_file(file.path()));
+    let locks = QueueLocks::connect(Etcd::new(options)).await.unwrap();
+    let guard = locks.exclusive("a").unwrap().acquire().await.unwrap();
+    std::fs::write(file.path(), "changed\n").unwrap();
+    root(&bed).await.auth_client().user_change_password("me", "changed").await.unwrap();
+    let other = within("another lock", locks.exclusive("b").unwrap().acquire()).await.unwrap();
+    for guard in [guard, other] {
+        assert_eq!(within("release", guard.release()).await.unwrap(), Released::Held);
+    }
 }

@@ -1,15 +1,13 @@
 //! How sessions on etcd begin, live and end, against a real server.
 
-use std::path::{Path, PathBuf};
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use crate::bed::{Bed, enqueue, eventually, exclusive, lock, open, repeat, within};
-use backend_etcd::{Etcd, EtcdOptions, EtcdTls};
-use conformance::server;
+use backend_etcd::{Etcd, EtcdOptions};
+use conformance::proxy::Proxy;
 use lockcore::queue::Standing;
-use lockcore::{ErrorKind, LockUrl, Loss, QueueBackend, Removed, Revision, SessionState};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tempfile::TempDir;
+use lockcore::{ErrorKind, Loss, QueueBackend, Removed, Revision, SessionState};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_is_revoked_is_a_loss() {
@@ -130,75 +128,12 @@ async fn a_server_that_hangs_is_replaced_before_the_session_is_lost() {
         .unwrap();
 }
 
-/// An authority, and certificates for the server, for us, and of somebody else.
-struct Certificates {
-    directory: TempDir,
-}
-
-impl Certificates {
-    fn new() -> Self {
-        let certificates = Self { directory: tempfile::tempdir().unwrap() };
-        for (authority, subjects) in [("ca", &["server", "client"][..]), ("other-ca", &["stranger"])] {
-            let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-            parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            parameters.distinguished_name.push(rcgen::DnType::CommonName, authority);
-            let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap();
-            certificates.write(&format!("{authority}.pem"), &issuer.pem());
-            for subject in subjects {
-                let key = KeyPair::generate().unwrap();
-                let parameters = CertificateParams::new(vec!["etcd.example".to_owned()]).unwrap();
-                let certificate = parameters.signed_by(&key, &issuer).unwrap();
-                certificates.write(&format!("{subject}.pem"), &certificate.pem());
-                certificates.write(&format!("{subject}.key"), &key.serialize_pem());
-            }
-        }
-        certificates
-    }
-
-    fn write(&self, name: &str, content: &str) {
-        std::fs::write(self.path(name), content).unwrap();
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_in_both_directions() {
-    let files = Certificates::new();
-    let path = |name: &str| files.path(name);
-    let [authority, certificate, key] = ["ca.pem", "server.pem", "server.key"].map(path);
-    let server = server::Etcd::start_tls(&authority, &certificate, &key).await.unwrap();
-    let show = |path: PathBuf| Path::display(&path).to_string();
-    let url = format!(
-        "etcds://{}/app?ca={}&cert={}&key={}&domain=etcd.example",
-        server.address(),
-        show(path("ca.pem")),
-        show(path("client.pem")),
-        show(path("client.key")),
-    );
-    let options = EtcdOptions::from_url(&url.parse::<LockUrl>().unwrap()).unwrap();
-    let (session, lock, entry) = (open(options.clone()).await, lock("a"), exclusive());
-    let token = enqueue(&session, &lock, &entry).await.token;
-    let watch = session.watch(&lock, &entry.id, std::slice::from_ref(&entry.id), Revision(token.get()));
-    let leave = async { session.remove(&lock, &entry.id).await.unwrap() };
-    within("the departure", async { tokio::join!(watch, leave).0 }).await.unwrap();
-
-    let ours = EtcdTls::new().with_authority(path("ca.pem")).with_domain("etcd.example");
-    let with_certificate = |tls: &EtcdTls, name: &str| {
-        let [certificate, key] = ["pem", "key"].map(|kind| path(&format!("{name}.{kind}")));
-        tls.clone().with_certificate(certificate, key)
-    };
-    for tls in [
-        EtcdTls::new(),
-        ours.clone(),
-        with_certificate(&ours, "stranger"),
-        with_certificate(&ours.clone().with_domain("elsewhere.example"), "client"),
-        with_certificate(&ours.clone().with_authority(path("other-ca.pem")), "client"),
-    ] {
-        let options = options.clone().with_tls(tls.clone()).with_connect_timeout(Duration::from_secs(1));
-        let error = within("a refusal", Etcd::new(options).open_session()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unreachable, "{tls:?}: {error:?}");
-    }
+async fn servers_may_have_ipv6_addresses() {
+    let bed = Bed::new().await;
+    let proxy = Proxy::start_on(Ipv6Addr::LOCALHOST.into(), bed.server.address()).await.unwrap();
+    let url = format!("etcd://{}", proxy.address()).parse().unwrap();
+    let (session, lock, entry) = (open(EtcdOptions::from_url(&url).unwrap()).await, lock("a"), exclusive());
+    assert_eq!(enqueue(&session, &lock, &entry).await.standing, Standing::Holds);
+    assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
 }

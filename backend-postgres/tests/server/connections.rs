@@ -1,10 +1,13 @@
 //! Poolers, and servers that have no connection left.
 
+use std::net::Ipv6Addr;
+
 use backend_postgres::PostgresOptions;
+use conformance::proxy::Proxy;
 use conformance::server::{PgBouncer, Postgres};
 use lockcore::{DistributedLockExt, ErrorKind};
 
-use crate::bed::{LONG, as_user, connect, enqueue, granted, options};
+use crate::bed::{LONG, as_user, connect, enqueue, give_back, granted, options};
 
 fn behind(pooler: &PgBouncer) -> PostgresOptions {
     as_user(PostgresOptions::new([pooler.address()]), "postgres").with_session_timeout(LONG)
@@ -57,4 +60,13 @@ async fn who_gets_no_connection_to_wait_on_gets_the_lock_all_the_same() {
     drop(guard);
     drop(granted(second).await);
     drop(granted(third).await);
+}
+
+#[tokio::test]
+async fn servers_may_have_ipv6_addresses() {
+    let server = Postgres::start().await.unwrap();
+    let proxy = Proxy::start_on(Ipv6Addr::LOCALHOST.into(), server.address()).await.unwrap();
+    let url = format!("postgres://postgres@[::1]:1,{}/postgres", proxy.address()).parse().unwrap();
+    let locks = connect(PostgresOptions::from_url(&url).unwrap()).await.unwrap();
+    give_back(locks.exclusive("a").unwrap().acquire().await.unwrap()).await;
 }

@@ -1,61 +1,34 @@
 //! Encrypted connections, passwords, and certificates.
 
 use std::fs;
-use std::path::Path;
 
 use backend_postgres::{PostgresOptions, PostgresTls, TlsMode};
+use conformance::certificates::{Certificates, REFUSED};
 use conformance::server::Postgres;
-use lockcore::{DistributedLockExt, ErrorKind};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use lockcore::{DistributedLockExt, ErrorKind, Secret, TlsFiles};
 
-use crate::bed::{as_user, connect, until_sql};
-
-type Authority = CertifiedIssuer<'static, KeyPair>;
-
-fn authority(file: &Path) -> Authority {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    fs::write(file, authority.pem()).unwrap();
-    authority
-}
-
-/// A certificate for this host, or this user.
-fn certificate(authority: &Authority, name: &str, file: &Path, key_file: &Path) {
-    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    params.distinguished_name.push(DnType::CommonName, name);
-    let key = KeyPair::generate().unwrap();
-    fs::write(file, params.signed_by(&key, authority).unwrap().pem()).unwrap();
-    fs::write(key_file, key.serialize_pem()).unwrap();
-}
+use crate::bed::{as_user, connect, give_back, until_sql};
 
 #[tokio::test]
 async fn a_server_proves_what_the_mode_asks_for() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name);
-    let ours = authority(&path("ca.pem"));
-    authority(&path("other.pem"));
+    let certificates = Certificates::new().unwrap();
     // The certificate is for another name than that by which we call the server.
-    certificate(&ours, "db.example", &path("server.pem"), &path("server.key"));
-    certificate(&ours, "app", &path("app.pem"), &path("app.key"));
-    let server =
-        Postgres::start_tls(&path("server.pem"), &path("server.key"), &path("ca.pem")).await.unwrap();
+    let server = Postgres::start_tls(certificates.of("elsewhere")).await.unwrap();
     let options = || as_user(PostgresOptions::new([server.address()]), "postgres");
     for (mode, authority, right) in [
         (TlsMode::Disable, None, true),
         (TlsMode::Prefer, None, true),
-        (TlsMode::Prefer, Some("other.pem"), true),
+        (TlsMode::Prefer, Some("other-ca"), true),
         (TlsMode::Require, None, true),
-        (TlsMode::Require, Some("ca.pem"), true),
-        (TlsMode::Require, Some("other.pem"), false),
-        (TlsMode::VerifyCa, Some("ca.pem"), true),
-        (TlsMode::VerifyCa, Some("other.pem"), false),
+        (TlsMode::Require, Some("ca"), true),
+        (TlsMode::Require, Some("other-ca"), false),
+        (TlsMode::VerifyCa, Some("ca"), true),
+        (TlsMode::VerifyCa, Some("other-ca"), false),
         (TlsMode::VerifyCa, None, false),
-        (TlsMode::VerifyFull, Some("ca.pem"), false),
+        (TlsMode::VerifyFull, Some("ca"), false),
     ] {
-        let tls = PostgresTls::new(mode);
-        let tls = authority.map_or(tls.clone(), |file| tls.with_authority(path(file)));
-        let connected = connect(options().with_tls(tls)).await;
+        let files = authority.map_or(TlsFiles::new(), |name| certificates.files(name, None));
+        let connected = connect(options().with_tls(PostgresTls::new(mode, files))).await;
         assert_eq!(connected.is_ok(), right, "{mode:?} {authority:?}: {connected:?}");
         assert!(
             connected.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::InvalidConfig),
@@ -73,20 +46,63 @@ async fn a_server_proves_what_the_mode_asks_for() {
         )
         .await;
     }
-    // With its name, and ours in a certificate.
-    certificate(&ours, "localhost", &path("server.pem"), &path("server.key"));
-    let server_of_that_name =
-        Postgres::start_tls(&path("server.pem"), &path("server.key"), &path("ca.pem")).await.unwrap();
-    let port = server_of_that_name.address().rsplit_once(':').unwrap().1;
-    server_of_that_name.sql("CREATE ROLE app LOGIN SUPERUSER").await.unwrap();
-    server_of_that_name.let_in(&["hostssl all app 127.0.0.1/32 cert"]).await.unwrap();
-    let full = PostgresTls::new(TlsMode::VerifyFull).with_authority(path("ca.pem"));
-    let app = || as_user(PostgresOptions::new([format!("localhost:{port}")]), "app");
-    let error = connect(app().with_tls(full.clone())).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
-    let full = full.with_certificate(path("app.pem"), path("app.key"));
-    let locks = connect(app().with_tls(full)).await.unwrap();
-    crate::bed::give_back(locks.exclusive("a").unwrap().acquire().await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn what_tls_refuses_is_told_with_server_and_reason() {
+    let certificates = Certificates::new().unwrap();
+    for (certificate, cases) in REFUSED {
+        let server = Postgres::start_tls(certificates.of(certificate)).await.unwrap();
+        server.sql("CREATE ROLE app LOGIN SUPERUSER").await.unwrap();
+        server.let_in(&["hostssl all app 127.0.0.1/32 cert"]).await.unwrap();
+        let app = || as_user(PostgresOptions::new([server.address()]), "app");
+        for (authority, ours, reason) in cases {
+            let tls = PostgresTls::new(TlsMode::VerifyFull, certificates.files(authority, *ours));
+            let error = connect(app().with_tls(tls)).await.unwrap_err();
+            // Whether a certificate is needed, PostgreSQL decides by the user.
+            let (kind, reason) = match ours {
+                None => (ErrorKind::PermissionDenied, "credentials are refused"),
+                Some(_) => (ErrorKind::InvalidConfig, *reason),
+            };
+            let text = error.to_string();
+            assert_eq!(error.kind(), kind, "{error:?}");
+            assert!(
+                text.contains(server.address()) && text.contains(reason),
+                "{certificate} {authority} {ours:?}: {text}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_renewed_is_used_by_the_next_session() {
+    let certificates = Certificates::new().unwrap();
+    let server = Postgres::start_tls(certificates.of("server")).await.unwrap();
+    server.sql("CREATE ROLE app LOGIN SUPERUSER").await.unwrap();
+    server.let_in(&["hostssl all app 127.0.0.1/32 cert"]).await.unwrap();
+    let tls = PostgresTls::new(TlsMode::VerifyFull, certificates.files("ca", Some("stranger")));
+    let options = as_user(PostgresOptions::new([server.address()]), "app").with_tls(tls);
+    assert_eq!(connect(options.clone()).await.unwrap_err().kind(), ErrorKind::InvalidConfig);
+    certificates.replace("stranger", "client").unwrap();
+    let locks = connect(options).await.unwrap();
+    give_back(locks.exclusive("a").unwrap().acquire().await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_password_that_is_rotated_opens_the_next_connection() {
+    let server = Postgres::start().await.unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "first\n").unwrap();
+    server.sql("CREATE ROLE app LOGIN SUPERUSER PASSWORD 'first'").await.unwrap();
+    server.let_in(&["host all app 127.0.0.1/32 scram-sha-256"]).await.unwrap();
+    let options = as_user(PostgresOptions::new([server.address()]), "app");
+    let options = options.with_user("app", Some(Secret::in_file(file.path())));
+    drop(connect(options.clone()).await.unwrap());
+    server.sql("ALTER ROLE app PASSWORD 'second'").await.unwrap();
+    assert_eq!(connect(options.clone()).await.unwrap_err().kind(), ErrorKind::PermissionDenied);
+    fs::write(file.path(), "second\n").unwrap();
+    let locks = connect(options).await.unwrap();
+    give_back(locks.exclusive("a").unwrap().acquire().await.unwrap()).await;
 }
 
 #[tokio::test]
@@ -99,12 +115,12 @@ async fn a_wrong_password_is_told_at_once_and_shown_nowhere() {
     server.let_in(&["host all app 127.0.0.1/32 scram-sha-256"]).await.unwrap();
     let options = |password: Option<&str>| {
         let options = PostgresOptions::new([server.address()]).with_database("postgres");
-        options.with_user("app", password.map(str::to_owned))
+        options.with_user("app", password.map(Into::into))
     };
     for wrong in [Some("sesame"), None] {
         let error = connect(options(wrong)).await.unwrap_err();
         let text = format!("{error} {error:?}");
-        assert!(!text.contains("sesame"), "{text}");
+        assert!(!text.contains("sesame") && text.contains(server.address()), "{text}");
         assert!(!error.is_retryable(), "{text}");
     }
     let locks = connect(options(Some("secret"))).await.unwrap();

@@ -1,5 +1,6 @@
 //! Lost replies, lost connections, servers that come and go.
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use backend_zookeeper::{ZooKeeper, ZooKeeperOptions};
@@ -268,4 +269,15 @@ async fn a_session_that_cannot_be_ended_says_so() {
     let error = within("the attempt", session.close()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(error.to_string().contains(&proxy.address().to_string()), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_may_have_ipv6_addresses() {
+    let bed = Bed::new().await;
+    let proxy = Proxy::start_on(Ipv6Addr::LOCALHOST.into(), bed.server.address()).await.unwrap();
+    let url = format!("zookeeper://{},[::1]:1", proxy.address()).parse().unwrap();
+    let (session, lock, entry) =
+        (open(ZooKeeperOptions::from_url(&url).unwrap()).await, lock("a"), exclusive());
+    assert_eq!(enqueue(&session, &lock, &entry).await.standing, Standing::Holds);
+    assert_eq!(session.remove(&lock, &entry.id).await.unwrap(), Removed::Now);
 }

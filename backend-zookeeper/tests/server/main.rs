@@ -10,4 +10,8 @@ mod fake;
 mod layout;
 mod presence;
 mod renewals;
+#[cfg(feature = "sasl")]
+mod sasl;
+#[cfg(feature = "tls")]
+mod tls;
 mod watches;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::future::{FutureExt, select_all, try_join_all};
@@ -50,7 +50,7 @@ impl Etcd {
     }
 
     /// Starts a server that speaks TLS with clients, and only with those that have a certificate of the same
-    /// authority. The paths are those of PEM files.
+    /// authority. The paths are those of PEM files: of the authority, the certificate and its key.
     ///
     /// # Errors
     ///
@@ -59,8 +59,8 @@ impl Etcd {
     /// # Cancel safety
     ///
     /// As [`start`](Self::start).
-    pub async fn start_tls(authority: &Path, certificate: &Path, key: &Path) -> io::Result<Self> {
-        let argument = |name: &str, path: &Path| format!("--{name}={}", path.display());
+    pub async fn start_tls([authority, certificate, key]: [PathBuf; 3]) -> io::Result<Self> {
+        let argument = |name: &str, path: PathBuf| format!("--{name}={}", path.display());
         let arguments = [
             argument("trusted-ca-file", authority),
             argument("cert-file", certificate),

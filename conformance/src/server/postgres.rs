@@ -118,7 +118,7 @@ impl Postgres {
         serve(directory, port, &[], &[]).await
     }
 
-    /// Starts a server that speaks TLS, with this certificate. The paths are those of PEM files.
+    /// Starts a server that speaks TLS. The paths are those of PEM files: of the authority, the certificate and its key.
     ///
     /// # Errors
     ///
@@ -127,16 +127,16 @@ impl Postgres {
     /// # Cancel safety
     ///
     /// As [`start`](Self::start).
-    pub async fn start_tls(certificate: &Path, key: &Path, authority: &Path) -> io::Result<Self> {
+    pub async fn start_tls([authority, certificate, key]: [PathBuf; 3]) -> io::Result<Self> {
         let files = new_directory()?;
-        let copy = |from: &Path, name: &str| -> io::Result<PathBuf> {
+        let copy = |from: PathBuf, name: &str| -> io::Result<PathBuf> {
             let to = files.path().join(name);
             fs::copy(from, &to)?;
             fs::set_permissions(&to, Permissions::from_mode(0o600))?;
             Ok(to)
         };
-        let [certificate, key, authority] =
-            [copy(certificate, "cert.pem")?, copy(key, "key.pem")?, copy(authority, "ca.pem")?];
+        let [authority, certificate, key] =
+            [copy(authority, "ca.pem")?, copy(certificate, "cert.pem")?, copy(key, "key.pem")?];
         give_away(files.path()).await?;
         let setting = |name: &str, path: &Path| format!("{name}={}", path.display());
         let settings = [

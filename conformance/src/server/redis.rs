@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -62,7 +62,8 @@ impl Redis {
         start_on_free_ports(1, async |ports| Self::start_on(ports[0], arguments).await).await
     }
 
-    /// Starts a server that speaks TLS, with this certificate of this authority. The paths are those of PEM files.
+    /// Starts a server that speaks TLS, and only with clients that have a certificate of the same authority. The paths are those of
+    /// PEM files: of the authority, the certificate and its key.
     ///
     /// # Errors
     ///
@@ -71,18 +72,18 @@ impl Redis {
     /// # Cancel safety
     ///
     /// As [`start`](Self::start).
-    pub async fn start_tls(authority: &Path, certificate: &Path, key: &Path) -> io::Result<Self> {
-        let [authority, certificate, key] =
-            [authority, certificate, key].map(|path| path.display().to_string());
-        start_on_free_ports(1, async |ports| {
-            let tls_port = ports[0].to_string();
+    pub async fn start_tls(files: [PathBuf; 3]) -> io::Result<Self> {
+        let [authority, certificate, key] = files.map(|path| path.display().to_string());
+        start_on_free_ports(2, async |ports| {
+            let [tls_port, port] = [ports[0], ports[1]].map(|port| port.to_string());
             let arguments = [
-                ["--port", "0"],
+                // For `redis-cli`, whatever the certificates are.
+                ["--port", &port],
                 ["--tls-port", &tls_port],
                 ["--tls-ca-cert-file", &authority],
                 ["--tls-cert-file", &certificate],
                 ["--tls-key-file", &key],
-                ["--tls-auth-clients", "no"],
+                ["--tls-auth-clients", "yes"],
             ];
             Self::start_on(ports[0], arguments.as_flattened()).await
         })
@@ -154,7 +155,11 @@ impl Redis {
     pub async fn cli(&self, arguments: &[&str]) -> io::Result<String> {
         let (host, port) = self.address().rsplit_once(':').unwrap_or((self.address(), "6379"));
         let mut command = Command::new("redis-cli");
-        command.args(["-h", host, "-p", port]).args(self.cli_arguments()).args(arguments);
+        command.args(["-h", host, "-p", self.argument("--port").unwrap_or(port)]);
+        if let Some(password) = self.argument("--requirepass") {
+            command.args(["--no-auth-warning", "-a", password]);
+        }
+        command.args(arguments);
         let output = timeout(ANSWER, command.stdin(Stdio::null()).kill_on_drop(true).output()).await??;
         let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
         match output.status.success() {
@@ -163,11 +168,10 @@ impl Redis {
         }
     }
 
-    fn cli_arguments(&self) -> Vec<&str> {
-        let value = |name| self.arguments().iter().skip_while(|part| *part != name).nth(1);
-        let password = value("--requirepass").map(|password| vec!["--no-auth-warning", "-a", password]);
-        let tls = value("--tls-port").map(|_| vec!["--tls", "--insecure"]);
-        password.into_iter().chain(tls).flatten().collect()
+    /// What it was started with under this name; the last counts.
+    fn argument(&self, name: &str) -> Option<&str> {
+        let position = self.arguments().iter().rposition(|part| part == name)?;
+        self.arguments().get(position + 1).map(String::as_str)
     }
 
     /// Waits until what `redis-cli` prints contains one of these.
@@ -214,6 +218,11 @@ impl RedisSentinel {
     /// Where clients ask for the master called [`name`](Self::name): `host:port`.
     pub fn address(&self) -> &str {
         self.sentinel.address()
+    }
+
+    /// The sentinel itself.
+    pub fn sentinel(&self) -> &Redis {
+        &self.sentinel
     }
 
     /// The name of the master.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::{FutureExt, select_all, try_join_all};
@@ -12,10 +12,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::control::{POLL, START, Server, check_installed, directory, on_free_ports};
+use super::control::{POLL, START, Server, directory, on_free_ports};
 
 const VARIABLE: &str = "FAIRLOCK_TEST_ZOOKEEPER";
-const JARS: [&str; 2] = ["/usr/share/java/zookeeper.jar", "/usr/share/java/slf4j-simple.jar"];
+/// The last three are for TLS: ZooKeeper's own list of what it needs lacks them.
+const JARS: [&str; 5] = [
+    "/usr/share/java/zookeeper.jar",
+    "/usr/share/java/slf4j-simple.jar",
+    "/usr/share/java/netty-codec.jar",
+    "/usr/share/java/netty-resolver.jar",
+    "/usr/share/java/netty-transport-native-unix-common.jar",
+];
 
 /// How long a server may take to answer a four-letter word.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -24,6 +31,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct ZooKeeper {
     server: Server,
+    /// Where it speaks TLS.
+    secure: Option<String>,
 }
 
 impl Deref for ZooKeeper {
@@ -48,6 +57,78 @@ impl ZooKeeper {
         Ok(start_nodes(1, &[]).await?.remove(0))
     }
 
+    /// Starts a server that speaks TLS as well, at its [other address](Self::secure_address), with clients that have a certificate of
+    /// the same authority. The paths are those of PEM files: of the authority, the certificate and its key.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_tls([authority, certificate, key]: [PathBuf; 3]) -> io::Result<Self> {
+        check_installed()?;
+        on_free_ports(2, async |ports| {
+            let mut server = node(1, ports[0], "", &[])?;
+            let both = server.beside_config("keystore.pem")?;
+            fs::write(&both, [fs::read(&key)?, fs::read(&certificate)?].concat())?;
+            for line in [
+                "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory".to_owned(),
+                format!("secureClientPort={}", ports[1]),
+                "secureClientPortAddress=127.0.0.1".to_owned(),
+                "ssl.keyStore.type=PEM".to_owned(),
+                format!("ssl.keyStore.location={}", both.display()),
+                "ssl.trustStore.type=PEM".to_owned(),
+                format!("ssl.trustStore.location={}", authority.display()),
+            ] {
+                server.configure(&line)?;
+            }
+            server.secure = Some(format!("127.0.0.1:{}", ports[1]));
+            server.restart().await?;
+            Ok(server)
+        })
+        .await
+    }
+
+    /// Starts a server that knows this user by SASL (DIGEST-MD5), and lets nobody in without.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_sasl(user: &str, password: &str) -> io::Result<Self> {
+        check_installed()?;
+        on_free_ports(1, async |ports| {
+            let users = directory("zookeeper")?;
+            let file = users.path().join("jaas.conf");
+            let login = "org.apache.zookeeper.server.auth.DigestLoginModule required";
+            fs::write(&file, format!("Server {{ {login} user_{user}=\"{password}\"; }};\n"))?;
+            let java = [format!("-Djava.security.auth.login.config={}", file.display())];
+            let server = node(1, ports[0], "", &java)?;
+            server.configure("authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider")?;
+            server.configure("sessionRequireClientSASLAuth=true")?;
+            server.restart().await?;
+            // The server has read its users.
+            drop(users);
+            Ok(server)
+        })
+        .await
+    }
+
+    /// Where the server speaks TLS, `host:port`; its ordinary address if it does not.
+    pub fn secure_address(&self) -> &str {
+        self.secure.as_deref().unwrap_or_else(|| self.address())
+    }
+
+    fn beside_config(&self, name: &str) -> io::Result<PathBuf> {
+        let config = self.arguments().last().ok_or(io::ErrorKind::Unsupported)?;
+        Ok(Path::new(config).with_file_name(name))
+    }
+
     /// The server at the `host:port` in the environment variable `FAIRLOCK_TEST_ZOOKEEPER`, which can be
     /// neither killed nor paused; where that is not set, a [new one](Self::start).
     ///
@@ -60,7 +141,7 @@ impl ZooKeeper {
     /// As [`start`](Self::start).
     pub async fn given_or_start() -> io::Result<Self> {
         match Server::given(VARIABLE) {
-            Some(server) => Ok(Self { server }),
+            Some(server) => Ok(Self { server, secure: None }),
             None => Self::start().await,
         }
     }
@@ -178,14 +259,20 @@ impl Ensemble {
     }
 }
 
+fn check_installed() -> io::Result<()> {
+    let [zookeeper, logs, netty, ..] = JARS;
+    super::control::check_installed("ZooKeeper", &["java", zookeeper, logs, netty])
+}
+
 async fn start_nodes(count: usize, lines: &[&str]) -> io::Result<Vec<ZooKeeper>> {
-    check_installed("ZooKeeper", &["java", JARS[0], JARS[1]])?;
+    check_installed()?;
     on_free_ports(3 * count, async |ports| start_on(count, &ports, lines).await).await
 }
 
 async fn start_on(count: usize, ports: &[u16], lines: &[&str]) -> io::Result<Vec<ZooKeeper>> {
     let members = members(&ports[count..]);
-    let nodes = (1..=count).map(|id| node(id, ports[id - 1], &members)).collect::<io::Result<Vec<_>>>()?;
+    let nodes =
+        (1..=count).map(|id| node(id, ports[id - 1], &members, &[])).collect::<io::Result<Vec<_>>>()?;
     for node in &nodes {
         lines.iter().try_for_each(|line| node.configure(line))?;
     }
@@ -205,12 +292,13 @@ fn members(ports: &[u16]) -> String {
 }
 
 /// Prepares the directory of a server.
-fn node(id: usize, port: u16, members: &str) -> io::Result<ZooKeeper> {
+fn node(id: usize, port: u16, members: &str, java: &[String]) -> io::Result<ZooKeeper> {
     let directory = directory("zookeeper")?;
     fs::write(directory.path().join("myid"), id.to_string())?;
     fs::write(directory.path().join("zoo.cfg"), config(directory.path(), port, members))?;
-    let arguments = java_arguments(directory.path());
-    Ok(ZooKeeper { server: Server::own(format!("127.0.0.1:{port}"), "java", arguments, directory) })
+    let arguments = java.iter().cloned().chain(java_arguments(directory.path())).collect();
+    let server = Server::own(format!("127.0.0.1:{port}"), "java", arguments, directory);
+    Ok(ZooKeeper { server, secure: None })
 }
 
 /// `forceSync=no` saves time and loses nothing here: what a killed process has written stays in the kernel.

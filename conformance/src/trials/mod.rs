@@ -19,6 +19,7 @@ mod processes;
 mod record;
 mod release;
 mod semaphore;
+mod sessions;
 mod several;
 mod shared;
 mod timeout;
@@ -40,6 +41,7 @@ pub(crate) const ALL: &[&[Trial]] = &[
     release::TRIALS,
     fencing::TRIALS,
     loss::TRIALS,
+    sessions::TRIALS,
     disconnect::TRIALS,
     outage::TRIALS,
     operator::TRIALS,

@@ -18,7 +18,7 @@ async fn a_removed_holder_is_told(context: Context) -> Verdict {
     let (a, b) = (alice.locks.exclusive(context.name())?, bob.locks.exclusive(context.name())?);
     let guard = a.acquire().await?;
     let waiting = context.enqueue(&b, bob.options(), 1).await?;
-    let entry = a.queue().await?.remove(0);
+    let entry = a.queue().await?.entries.remove(0);
     operator(&context)?.remove_entry(&context.key(entry.kind)?, &entry.id).await?;
     let next = context.granted(waiting).await?;
     let told = tokio::time::timeout(context.patience(), guard.lost()).await;
@@ -36,7 +36,7 @@ async fn a_removed_waiter_is_told(context: Context) -> Verdict {
     let (a, b) = (alice.locks.exclusive(context.name())?, bob.locks.exclusive(context.name())?);
     let guard = a.acquire().await?;
     let waiting = context.enqueue(&b, bob.options(), 1).await?;
-    let entry = a.queue().await?.remove(1);
+    let entry = a.queue().await?.entries.remove(1);
     operator(&context)?.remove_entry(&context.key(entry.kind)?, &entry.id).await?;
     drop(guard);
     context.until_empty(&*a).await?;
@@ -52,7 +52,7 @@ async fn a_release_says_that_the_entry_had_been_removed(context: Context) -> Ver
     let alice = context.client().await?;
     let lock = alice.locks.exclusive(context.name())?;
     let guard = lock.acquire().await?;
-    let entry = lock.queue().await?.remove(0);
+    let entry = lock.queue().await?.entries.remove(0);
     operator(&context)?.remove_entry(&context.key(entry.kind)?, &entry.id).await?;
     let released = guard.release().await?;
     check!(released == Released::Lost(Loss::Removed), "released: {released:?}");

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use lockcore::queue::QueueLocks;
 use lockcore::{
     Capabilities, Error, ErrorKind, Failover, LockService, LockUrl, QueueBackend, QueueSession, Result,
-    ServiceFactory,
+    ServiceFactory, UrlOption,
 };
 
 use crate::server::Server;
@@ -16,17 +16,17 @@ use crate::session::TemplateSession;
 /// The scheme of URLs that mean this backend.
 pub const SCHEME: &str = "template";
 
+/// The options of such URLs, with their defaults.
+const OPTIONS: [UrlOption; 1] = [UrlOption::SESSION_TIMEOUT];
+
 /// Makes the lock service for a URL such as `template://name?session_timeout=10s`.
 #[derive(Debug, Clone, Default)]
 pub struct TemplateFactory;
 
-#[async_trait]
 impl ServiceFactory for TemplateFactory {
-    async fn connect(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
-        let options = url.options();
-        let session_timeout = options.duration("session_timeout", Duration::from_secs(10))?;
+    fn service(&self, url: &LockUrl) -> Result<Arc<dyn LockService>> {
         // Whatever else is in the URL is an error that lists the valid options.
-        options.finish()?;
+        let session_timeout = url.options(&OPTIONS)?.duration("session_timeout")?;
         let [name] = url.hosts() else {
             return Err(Error::new(
                 ErrorKind::InvalidConfig,
@@ -34,7 +34,11 @@ impl ServiceFactory for TemplateFactory {
             ));
         };
         let backend = Template { name: name.clone(), session_timeout };
-        Ok(Arc::new(QueueLocks::connect(backend).await?))
+        Ok(Arc::new(QueueLocks::new(backend)))
+    }
+
+    fn options(&self) -> &'static [UrlOption] {
+        &OPTIONS
     }
 }
 

@@ -5,16 +5,40 @@ use std::path::{Path, PathBuf};
 
 /// Seconds that the process has used which listens at this address; `None` if that is not on this machine or not ours to see.
 pub(super) fn cpu(server: &str) -> Option<f64> {
+    Some(used(&listening(server)?))
+}
+
+/// The same for a server that has a process for each connection: of those that live.
+#[cfg(feature = "postgres")]
+pub(super) fn cpu_with_children(server: &str) -> Option<f64> {
+    let server = listening(server)?;
+    let pid = server.file_name()?.to_str()?.to_owned();
+    let is_child = |process: &PathBuf| {
+        let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
+        // Behind the name, which may have anything in it: the state, and the parent.
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)) == Some(pid.as_str())
+    };
+    let children = entries(Path::new("/proc")).filter(is_child);
+    Some(used(&server) + children.map(|child| used(&child)).sum::<f64>())
+}
+
+/// The process that listens at this address.
+fn listening(server: &str) -> Option<PathBuf> {
     let (host, port) = server.rsplit_once(':')?;
     if !(host == "localhost" || host == "[::1]" || host.starts_with("127.")) {
         return None;
     }
     let socket = format!("socket:[{}]", listener(port.parse().ok()?)?);
+    owner(&socket)
+}
+
+/// Seconds that all threads of a process have used.
+fn used(process: &Path) -> f64 {
     let used = |thread: PathBuf| {
         let told = fs::read_to_string(thread.join("schedstat")).ok()?;
         told.split(' ').next()?.parse::<f64>().ok()
     };
-    Some(entries(&owner(&socket)?.join("task")).filter_map(used).sum::<f64>() / 1e9)
+    entries(&process.join("task")).filter_map(used).sum::<f64>() / 1e9
 }
 
 /// The inode of the socket that listens on this port.

@@ -51,6 +51,8 @@ pub(super) enum Meter {
     Silent,
     #[cfg(feature = "redis")]
     Redis(Box<redis::aio::MultiplexedConnection>),
+    #[cfg(feature = "postgres")]
+    Postgres(Box<tokio_postgres::Client>, Vec<String>),
     Etcd(Vec<String>),
     ZooKeeper(Vec<String>),
 }
@@ -63,6 +65,13 @@ impl Meter {
                 Ok(connection) => Self::Redis(Box::new(connection)),
                 Err(_) => Self::Silent,
             },
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => {
+                match (super::floor::postgres::connect(url).await, url.endpoints(5432)) {
+                    (Ok(client), Ok(servers)) => Self::Postgres(Box::new(client), servers),
+                    _ => Self::Silent,
+                }
+            }
             "etcd" => url.endpoints(2379).map_or(Self::Silent, Self::Etcd),
             "zookeeper" => url.endpoints(2181).map_or(Self::Silent, Self::ZooKeeper),
             _ => Self::Silent,
@@ -78,6 +87,8 @@ impl Meter {
                 let info = redis::cmd("INFO").arg("all").query_async(&mut **connection).await;
                 info.map_or(Usage::default(), |info: String| of_redis(&info))
             }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(client, servers) => of_postgres(client, servers).await,
             Self::Etcd(servers) => sum(servers, "GET /metrics HTTP/1.0\r\n\r\n", of_etcd).await,
             Self::ZooKeeper(servers) => {
                 let cpu = servers.iter().map(|server| cpu(server)).sum();
@@ -147,6 +158,16 @@ fn of_redis(info: &str) -> Usage {
         bytes: named(info, ':', &["total_net_input_bytes", "total_net_output_bytes"]),
         cpu: named(info, ':', &["used_cpu_sys", "used_cpu_user"]),
     }
+}
+
+/// Transactions of the whole server, of which each of our requests is one, and those of the floor are as well. Processes tell of theirs
+/// when they have nothing to do, so this is right to within what they do in a second.
+#[cfg(feature = "postgres")]
+async fn of_postgres(client: &tokio_postgres::Client, servers: &[String]) -> Usage {
+    let all = "SELECT sum(xact_commit + xact_rollback)::float8 FROM pg_stat_database";
+    let requests = client.query_one(all, &[]).await.and_then(|row| row.try_get(0)).ok();
+    let cpu = servers.iter().map(|server| super::local::cpu_with_children(server)).sum();
+    Usage { requests, commands: None, bytes: None, cpu }
 }
 
 /// The metrics of etcd: <https://etcd.io/docs/v3.4/metrics/>.

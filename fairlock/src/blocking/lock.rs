@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockcore::{
     AcquireOptions, DistributedLock, DistributedLockExt, Error, HeldLock, LockKind, LockName, LockPart,
-    QueueEntry, Released, Result, Wait,
+    QueueView, Released, Result, Wait,
 };
 
 use super::guard::LockGuard;
@@ -37,7 +37,13 @@ impl Lock {
         (&self.lock, permits).into()
     }
 
-    /// Waits its turn, for ever.
+    /// The same lock, which is acquired with these options where nothing else is said.
+    #[must_use]
+    pub fn with_options(&self, options: AcquireOptions) -> Self {
+        Self { lock: self.lock.with_options(options) }
+    }
+
+    /// Waits its turn, for ever, unless the [handle](Self::with_options) says otherwise.
     ///
     /// # Errors
     ///
@@ -52,7 +58,7 @@ impl Lock {
     ///
     /// Those of [`acquire`](Self::acquire).
     pub fn try_acquire(&self) -> Result<Option<LockGuard>> {
-        self.acquire_with(&AcquireOptions::new().with_wait(Wait::Never))
+        self.acquire_with(&self.lock.options().clone().with_wait(Wait::Never))
     }
 
     /// Waits its turn, at most for `timeout`.
@@ -61,7 +67,7 @@ impl Lock {
     ///
     /// Those of [`acquire`](Self::acquire).
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<Option<LockGuard>> {
-        self.acquire_with(&AcquireOptions::new().with_wait(Wait::For(timeout)))
+        self.acquire_with(&self.lock.options().clone().with_wait(Wait::For(timeout)))
     }
 
     /// Waits in the queue as the options say; `None` if the lock was not had in time.
@@ -94,7 +100,7 @@ impl Lock {
     /// # Errors
     ///
     /// Those of [`DistributedLock::queue`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) inside an async context.
-    pub fn queue(&self) -> Result<Vec<QueueEntry>> {
+    pub fn queue(&self) -> Result<QueueView> {
         wait(self.lock.queue())?
     }
 

@@ -17,6 +17,7 @@ use crate::queue::backoff::Backoff;
 use crate::queue::open::Ticket;
 use crate::queue::reentry::LongWait;
 use crate::queue::sessions::Sessions;
+use crate::queue::standing::Standing;
 use crate::session::Loss;
 
 /// What is asked for.
@@ -28,6 +29,8 @@ pub(super) struct Request<'a> {
     pub(super) patience: Patience,
     /// Whether to queue again when the session is lost.
     pub(super) requeues: bool,
+    /// Behind how many to wait at most.
+    pub(super) max_ahead: Option<usize>,
 }
 
 /// When to give up.
@@ -125,7 +128,7 @@ impl Run<'_> {
         self.place = None;
         self.error = Some(Error::lost(loss));
         let name = &self.request.lock.name;
-        tracing::warn!(%name, %loss, "session lost while waiting: queueing again, behind all others");
+        tracing::debug!(%name, %loss, "session lost while waiting: queueing again, behind all others");
     }
 
     /// Does what the step says, unless time runs out or the session is lost meanwhile.
@@ -134,7 +137,8 @@ impl Run<'_> {
         let done = match &mut self.place {
             None => patience.limit(pin!(self.prepare(step))).await,
             Some(Place { ticket, entry }) => {
-                let asked = pin!(ask(step, ticket, entry, (&mut self.backoff, &mut self.wait)));
+                let max_ahead = self.request.max_ahead;
+                let asked = pin!(ask(step, ticket, entry, max_ahead, (&mut self.backoff, &mut self.wait)));
                 let within = pin!(patience.limit(asked));
                 ticket.open.lease().outlive(within).await.unwrap_or(Some(Ok(Event::Woken)))
             }
@@ -229,13 +233,22 @@ async fn ask(
     step: Step,
     ticket: &Ticket,
     entry: &Entry,
+    max_ahead: Option<usize>,
     (backoff, wait): (&mut Backoff, &mut LongWait),
 ) -> Result<Event> {
     let session = ticket.open.session();
     match step {
         // There is a place already.
         Step::Open => Ok(Event::Opened),
-        Step::Enqueue => session.enqueue(&ticket.lock, entry).await.map(Event::Enqueued),
+        Step::Enqueue => {
+            let enqueued = session.enqueue(&ticket.lock, entry).await?;
+            match (max_ahead, &enqueued.standing) {
+                (Some(most), Standing::Waits { .. }) if ahead(ticket, enqueued.token).await? > most => {
+                    Ok(Event::TooManyAhead)
+                }
+                _ => Ok(Event::Enqueued(enqueued)),
+            }
+        }
         Step::Look => session.look(&ticket.lock, &ticket.id).await.map(Event::Stands),
         Step::Watch { wake, seen } => {
             let begun = backoff.begin();
@@ -250,6 +263,12 @@ async fn ask(
             Ok(Event::Woken)
         }
     }
+}
+
+/// How many entries are in front of the one with this token, by which they are all called alike.
+async fn ahead(ticket: &Ticket, token: FencingToken) -> Result<usize> {
+    let queue = ticket.open.session().describe(&ticket.lock).await?;
+    Ok(queue.iter().filter(|entry| entry.token < token).count())
 }
 
 fn mismatch(ours: u32, theirs: u32) -> Error {

@@ -41,6 +41,8 @@ pub enum Event {
     Woken,
     /// The request of the last step failed.
     Failed(Failure),
+    /// The entry is in the queue, behind more than it is meant to wait for.
+    TooManyAhead,
     /// The time for waiting is over.
     OutOfTime,
 }
@@ -153,6 +155,7 @@ impl Attempt {
                 Phase::Opening | Phase::Enqueueing => self.repeat(),
             },
             Event::Woken => self.repeat(),
+            Event::TooManyAhead => Next::End(self.gives_up()),
             Event::Failed(Failure { retryable: true }) => Next::Do(Step::Pause),
             Event::Failed(Failure { retryable: false }) => Next::End(End::Failed),
             Event::OutOfTime => Next::End(self.out_of_time()),
@@ -178,12 +181,16 @@ impl Attempt {
         match standing {
             Standing::Holds => Next::Grant(token),
             Standing::Waits { wake, seen } if self.patient => Next::Do(Step::Watch { wake, seen }),
-            // Perhaps behind nobody but ourselves.
-            Standing::Waits { .. } => Next::End(self.lost.map_or(End::NotInTime, End::SessionLost)),
+            Standing::Waits { .. } => Next::End(self.gives_up()),
             Standing::LimitMismatch { theirs } => Next::End(End::LimitMismatch { theirs }),
             // Removed by somebody; but an enqueue whose outcome was unknown may still be under way.
             Standing::Absent => Next::End(End::EntryRemoved),
         }
+    }
+
+    /// Others are first; after a loss perhaps nobody but ourselves.
+    fn gives_up(&self) -> End {
+        self.lost.map_or(End::NotInTime, End::SessionLost)
     }
 
     /// The entry goes with its session. A pause comes first: a server may end each session as soon as it is opened.

@@ -4,18 +4,21 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tracing::{Instrument, Span};
 
 use crate::backend::Removed;
 use crate::entry::FencingToken;
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::guard::{Hold, Released};
 use crate::loss_signal::LossSignal;
+use crate::metrics::Held;
 use crate::name::LockName;
 use crate::queue::Standing;
 use crate::queue::acquire::Grant;
 use crate::queue::backoff::Backoff;
 use crate::queue::open::Ticket;
 use crate::queue::sessions::doing;
+use crate::queue::spans;
 use crate::session::Loss;
 
 /// A granted entry. Its ticket gives it back when it is dropped.
@@ -26,20 +29,25 @@ pub(super) struct QueueHold {
     loss_signal: LossSignal,
     /// Among those that are not watched yet; until the lock is given back.
     key: Option<usize>,
+    counted: Held,
+    /// Lasts as long as the hold.
+    span: Span,
 }
 
 impl QueueHold {
-    pub(super) fn new(Grant { ticket, entry, token }: Grant) -> Self {
+    pub(super) fn new(Grant { ticket, entry, token }: Grant, counted: Held, span: Span) -> Self {
         let loss_signal = LossSignal::new(ticket.open.lease().clone());
         let Ticket { open, lock, .. } = &ticket;
+        open.followed().holds();
         let key = Some(open.unwatched().add(lock.clone(), entry, loss_signal.clone()));
-        Self { ticket, token, loss_signal, key }
+        Self { ticket, token, loss_signal, key, counted, span }
     }
 
     /// From here on it is no loss that the entry is gone.
     fn give_back(&mut self) {
         if let Some(key) = self.key.take() {
             self.ticket.open.unwatched().forget(key, &self.loss_signal);
+            self.ticket.open.followed().gives_back();
         }
     }
 
@@ -58,6 +66,7 @@ impl Drop for QueueHold {
     /// Before the ticket is dropped.
     fn drop(&mut self) {
         self.give_back();
+        self.counted.ends(self.loss_signal.loss());
     }
 }
 
@@ -101,6 +110,20 @@ impl Hold for QueueHold {
     }
 
     async fn release(mut self: Box<Self>) -> Result<Released> {
+        let Ticket { open, lock, .. } = &self.ticket;
+        let span = spans::release(&self.span, lock, self.token, open.place());
+        let released = self.remove().instrument(span).await?;
+        self.counted.ends(match released {
+            Released::Held => None,
+            Released::Lost(loss) => Some(loss),
+        });
+        Ok(released)
+    }
+}
+
+impl QueueHold {
+    /// Removes the entry, as long as that is possible, and says how it was held until then.
+    async fn remove(&mut self) -> Result<Released> {
         self.give_back();
         let mut certain = true;
         let mut backoff = Backoff::default();

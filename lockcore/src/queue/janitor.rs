@@ -37,12 +37,10 @@ pub(super) fn remove_dropped(
         let _abandoned = abandoned;
         tokio::select! {
             biased;
-            () = serve(&*session, requests) => {}
+            // Nobody uses it any more.
+            () = serve(&*session, requests) => session.lease().end(Loss::Closed),
             () = watcher => {}
-            loss = session.lease().lost() => match loss {
-                Loss::Closed => {}
-                loss => tracing::warn!(%loss, "session lost"),
-            },
+            _ = session.lease().lost() => {}
         }
         if let Err(error) = session.close().await {
             tracing::debug!(%error, "the server was not told of the end of the session, it will expire");

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
+use tracing::Instrument;
 
 use crate::entry::{Entry, EntryId, EntryKind, FencingToken, LockKey};
 use crate::error::{Result, invalid_input};
@@ -11,6 +12,7 @@ use crate::guard::LockGuard;
 use crate::label::encode;
 use crate::lock::DistributedLock;
 use crate::lock_kind::LockKind;
+use crate::metrics::Outcome;
 use crate::name::LockName;
 use crate::options::AcquireOptions;
 use crate::queue::acquire::{Patience, Request, acquire};
@@ -18,9 +20,10 @@ use crate::queue::hold::QueueHold;
 use crate::queue::open::OpenSession;
 use crate::queue::rule::UNBOUNDED;
 use crate::queue::sessions::{Sessions, doing};
+use crate::queue::spans::Subject;
 use crate::queue::standing::{Standing, standing};
 use crate::queue::watch::trusted;
-use crate::queue_entry::QueueEntry;
+use crate::queue_view::QueueView;
 use crate::record::{Record, Recorded};
 use crate::snapshot::{QueuedEntry, Revision};
 
@@ -29,6 +32,7 @@ pub(super) struct QueueLock {
     sessions: Arc<Sessions>,
     key: LockKey,
     kind: LockKind,
+    options: AcquireOptions,
 }
 
 impl QueueLock {
@@ -38,7 +42,7 @@ impl QueueLock {
             let message = format!("{key} with {limit} permits: a semaphore has from 1 to {}", UNBOUNDED - 1);
             return Err(invalid_input(message));
         }
-        Ok(Self { sessions, key, kind })
+        Ok(Self { sessions, key, kind, options: AcquireOptions::new() })
     }
 
     /// What the current session answers about the lock.
@@ -60,7 +64,7 @@ impl QueueLock {
                 format!("{} permits asked for, but it has {limit}: ask for 1 to {limit}", options.permits);
             return Err(invalid_input(message));
         }
-        let label = options.label.as_ref().unwrap_or(&DEFAULT_LABEL);
+        let label = options.label.as_ref().unwrap_or(&ORIGIN);
         if label.len() > Entry::MAX_LABEL {
             let message =
                 format!("a label has at most {} bytes, this one has {}", Entry::MAX_LABEL, label.len());
@@ -75,12 +79,13 @@ impl QueueLock {
         Ok(Request {
             lock: &self.key,
             kind: entry_kind(self.kind, options.permits),
-            label: match encode(label, value) {
+            label: match encode(label, value, &ORIGIN) {
                 Cow::Borrowed(_) => label.clone(),
                 Cow::Owned(text) => text.into(),
             },
             patience: Patience::new(options.wait, self.sessions.connect_timeout()),
             requeues: options.requeue,
+            max_ahead: options.max_ahead,
         })
     }
 }
@@ -93,15 +98,15 @@ fn entry_kind(kind: LockKind, permits: u32) -> EntryKind {
     }
 }
 
-/// The host's name and the process id.
-static DEFAULT_LABEL: LazyLock<Arc<str>> = LazyLock::new(|| {
+/// The host's name and the process id: the label of entries whose owners say nothing.
+static ORIGIN: LazyLock<Arc<str>> = LazyLock::new(|| {
     let host = gethostname::gethostname();
     format!("{}:{}", host.to_string_lossy(), std::process::id()).into()
 });
 
 /// What entries are labelled with whose owners say nothing.
 pub(crate) fn default_label() -> &'static str {
-    &DEFAULT_LABEL
+    &ORIGIN
 }
 
 #[async_trait]
@@ -114,20 +119,43 @@ impl DistributedLock for QueueLock {
         self.kind
     }
 
-    async fn acquire_with(&self, options: &AcquireOptions) -> Result<Option<LockGuard>> {
-        let grant = match self.request(options) {
-            Ok(request) => acquire(&self.sessions, &request).await,
-            Err(error) => Err(error),
-        };
-        let grant = grant.map_err(doing("acquire", Some(&self.key), self.sessions.place()))?;
-        Ok(grant.map(|grant| LockGuard::new(Box::new(QueueHold::new(grant)))))
+    fn options(&self) -> &AcquireOptions {
+        &self.options
     }
 
-    async fn queue(&self) -> Result<Vec<QueueEntry>> {
+    fn with_options(&self, options: AcquireOptions) -> Arc<dyn DistributedLock> {
+        Arc::new(Self { sessions: self.sessions.clone(), key: self.key.clone(), kind: self.kind, options })
+    }
+
+    async fn acquire_with(&self, options: &AcquireOptions) -> Result<Option<LockGuard>> {
+        let subject = Subject {
+            lock: &self.key,
+            kind: self.kind,
+            label: options.label.as_ref().unwrap_or(&ORIGIN),
+            place: self.sessions.place(),
+        };
+        let acquisition = subject.acquisition();
+        let counted = self.sessions.counting().waiting(&self.key, self.kind);
+        let grant = match self.request(options) {
+            Ok(request) => acquire(&self.sessions, &request).instrument(acquisition.span.clone()).await,
+            Err(error) => Err(error),
+        };
+        let counted = counted.ends(match &grant {
+            Ok(Some(_)) => Outcome::Granted,
+            Ok(None) => Outcome::NotInTime,
+            Err(_) => Outcome::Failed,
+        });
+        let token = grant.as_ref().ok().and_then(Option::as_ref).map(|grant| grant.token);
+        let span = acquisition.ends(token, subject);
+        let grant = grant.map_err(doing("acquire", Some(&self.key), self.sessions.place()))?;
+        Ok(grant.map(|grant| LockGuard::new(Box::new(QueueHold::new(grant, counted, span)))))
+    }
+
+    async fn queue(&self) -> Result<QueueView> {
         let entries = self
             .ask("read the queue of", |open| async move { open.session().describe(&self.key).await })
             .await?;
-        Ok(QueueEntry::view(entries, self.kind))
+        Ok(QueueView::new(entries, self.kind))
     }
 
     async fn head_changed(&self, head: Option<&EntryId>) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::lock_kind::LockKind;
 use crate::queue::lock::QueueLock;
 use crate::queue::sessions::{Sessions, doing};
 use crate::service::LockService;
-use crate::session::SessionState;
+use crate::session::{SessionEvents, SessionState};
 
 /// The lock service over a backend: all that a driver does not have to write.
 #[derive(Debug)]
@@ -24,7 +24,13 @@ pub struct QueueLocks {
 }
 
 impl QueueLocks {
-    /// Opens the first session. It lives on this runtime; if that ends before the service does, the session is
+    /// The locks of this backend. It begins to connect in the background, where this is called within a runtime; otherwise the first
+    /// acquisition does. No server need be there: what is asked for waits for one as it does during an outage.
+    pub fn new(backend: impl QueueBackend) -> Self {
+        Self { sessions: Sessions::new(Arc::new(backend)) }
+    }
+
+    /// The locks of this backend, with a session. It lives on this runtime; if that ends before the service does, the session is
     /// lost, and the next acquisition opens one on its own runtime.
     ///
     /// # Errors
@@ -35,7 +41,9 @@ impl QueueLocks {
     ///
     /// When dropped, a session that was being opened ends by itself.
     pub async fn connect(backend: impl QueueBackend) -> Result<Self> {
-        Ok(Self { sessions: Arc::new(Sessions::connect(Arc::new(backend)).await?) })
+        let locks = Self::new(backend);
+        locks.sessions.current().await?;
+        Ok(locks)
     }
 
     fn lock(&self, name: &str, kind: LockKind) -> Result<Arc<dyn DistributedLock>> {
@@ -76,15 +84,23 @@ impl LockService for QueueLocks {
     }
 
     fn session(&self) -> SessionState {
-        self.sessions.last().lease().state()
+        self.sessions.session()
     }
 
     fn session_time(&self) -> Option<Duration> {
-        self.sessions.last().lease().granted()
+        self.sessions.session_time()
+    }
+
+    fn events(&self) -> SessionEvents {
+        self.sessions.events()
+    }
+
+    async fn ready(&self) -> Result<()> {
+        self.sessions.current().await.map(drop)
     }
 
     async fn close(&self) -> Result<()> {
-        let last = self.sessions.close();
+        let Some(last) = self.sessions.close() else { return Ok(()) };
         last.session().close().await.map_err(doing("close the session", None, last.place()))
     }
 }

@@ -4,6 +4,7 @@
 mod acquire;
 pub mod attempt;
 mod backoff;
+mod follow;
 mod held;
 mod hold;
 mod janitor;
@@ -13,6 +14,7 @@ mod open;
 mod reentry;
 pub mod rule;
 mod sessions;
+mod spans;
 mod watch;
 
 pub(crate) mod standing;

@@ -7,6 +7,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use crate::backend::{QueueSession, Removed};
 use crate::entry::{EntryId, LockKey};
 use crate::error::{Error, Result};
+use crate::queue::follow::Followed;
 use crate::queue::held::{Unwatched, watch_held};
 use crate::queue::janitor::{Removal, remove_dropped};
 use crate::queue::reentry::LongHolds;
@@ -24,17 +25,18 @@ pub(super) struct OpenSession {
     removals: UnboundedSender<Removal>,
     unwatched: Arc<Unwatched>,
     long_holds: Arc<LongHolds>,
+    followed: Arc<Followed>,
 }
 
 impl OpenSession {
     /// Starts the janitor and the watcher of this session, on the current runtime.
-    pub(super) fn new(session: Arc<dyn QueueSession>, place: Arc<str>) -> Self {
+    pub(super) fn new(session: Arc<dyn QueueSession>, place: Arc<str>, followed: Arc<Followed>) -> Self {
         let (removals, requests) = unbounded_channel();
         let unwatched = Arc::<Unwatched>::default();
         let long_holds = Arc::<LongHolds>::default();
         let watcher = watch_held(session.clone(), unwatched.clone(), long_holds.clone());
         tokio::spawn(remove_dropped(session.clone(), requests, watcher));
-        Self { session, place, removals, unwatched, long_holds }
+        Self { session, place, removals, unwatched, long_holds, followed }
     }
 
     pub(super) fn session(&self) -> &dyn QueueSession {
@@ -57,6 +59,11 @@ impl OpenSession {
     /// What is held exclusively, and not only for a moment.
     pub(super) fn long_holds(&self) -> &LongHolds {
         &self.long_holds
+    }
+
+    /// What is told of it.
+    pub(super) fn followed(&self) -> &Followed {
+        &self.followed
     }
 
     /// The server's answer, or the loss of the session, whichever comes first.

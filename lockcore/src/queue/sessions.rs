@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::backend::QueueBackend;
+use crate::backend::{QueueBackend, QueueSession};
 use crate::capabilities::Capabilities;
 use crate::entry::LockKey;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{Counting, counted};
 use crate::queue::backoff::Backoff;
+use crate::queue::follow::{Followed, Reports, follow, open_next};
 use crate::queue::open::OpenSession;
-use crate::session::Loss;
+use crate::session::{Loss, SessionEvent, SessionEvents, SessionState};
 
 /// The current session of a service, replaced when it is lost.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub(super) struct Sessions {
     backend: Arc<dyn QueueBackend>,
     /// What errors call it.
     place: Arc<str>,
+    reports: Arc<Reports>,
     state: Mutex<State>,
     /// Changes while the state is locked.
     closed: watch::Sender<bool>,
@@ -28,7 +32,8 @@ pub(super) struct Sessions {
 
 #[derive(Debug)]
 struct State {
-    last: Arc<OpenSession>,
+    /// None before the first.
+    last: Option<Arc<OpenSession>>,
     opening: Option<Opening>,
     /// Between attempts to open one that fail, however many need one.
     pauses: Backoff,
@@ -38,12 +43,17 @@ struct State {
 type Opening = Shared<BoxFuture<'static, Result<Arc<OpenSession>>>>;
 
 impl Sessions {
-    /// Opens the first session.
-    pub(super) async fn connect(backend: Arc<dyn QueueBackend>) -> Result<Self> {
+    /// Begins to open the first session, on the current runtime if there is one.
+    pub(super) fn new(backend: Arc<dyn QueueBackend>) -> Arc<Self> {
         let place: Arc<str> = backend.place().into();
-        let last = Arc::new(OpenSession::new(backend.open_session().await?, place.clone()));
-        let state = Mutex::new(State { last, opening: None, pauses: Backoff::default() });
-        Ok(Self { backend, place, state, closed: watch::Sender::new(false) })
+        let reports = Arc::new(Reports::new(place.clone()));
+        let pauses = Backoff::default();
+        let state = Mutex::new(State { last: None, opening: None, pauses });
+        let sessions = Arc::new(Self { backend, place, reports, state, closed: watch::Sender::new(false) });
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(open_next(Arc::downgrade(&sessions)));
+        }
+        sessions
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -51,16 +61,34 @@ impl Sessions {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last session that was opened, lost or not.
-    pub(super) fn last(&self) -> Arc<OpenSession> {
-        self.lock().last.clone()
+    /// What is known of the last session that was opened.
+    pub(super) fn session(&self) -> SessionState {
+        match &self.lock().last {
+            Some(last) => last.lease().state(),
+            None if *self.closed.borrow() => SessionState::Lost(Loss::Closed),
+            None => SessionState::Connecting,
+        }
+    }
+
+    /// How long the server lets that session live after a renewal, if it has a limit.
+    pub(super) fn session_time(&self) -> Option<Duration> {
+        self.lock().last.as_ref()?.lease().granted()
+    }
+
+    /// What becomes of the sessions from here on.
+    pub(super) fn events(&self) -> SessionEvents {
+        self.reports.subscribe()
     }
 
     /// Ends the last session, and opens no other. Its server is left to be told.
-    pub(super) fn close(&self) -> Arc<OpenSession> {
+    pub(super) fn close(&self) -> Option<Arc<OpenSession>> {
         let state = self.lock();
-        self.closed.send_replace(true);
-        state.last.lease().end(Loss::Closed);
+        let again = self.closed.send_replace(true);
+        match &state.last {
+            Some(last) => last.lease().end(Loss::Closed),
+            None if again => {}
+            None => self.reports.tell(SessionEvent::Lost { loss: Loss::Closed, held: 0 }, 0),
+        }
         state.last.clone()
     }
 
@@ -78,6 +106,11 @@ impl Sessions {
         self.backend.identity()
     }
 
+    /// Counts what becomes of its locks and sessions.
+    pub(super) fn counting(&self) -> &Counting {
+        self.reports.counting()
+    }
+
     /// How long connecting may take.
     pub(super) fn connect_timeout(&self) -> Duration {
         self.backend.connect_timeout()
@@ -87,8 +120,8 @@ impl Sessions {
     pub(super) async fn current(self: &Arc<Self>) -> Result<Arc<OpenSession>> {
         let opening = {
             let mut state = self.lock();
-            if state.last.lease().loss().is_none() {
-                return Ok(state.last.clone());
+            if let Some(last) = state.last.as_ref().filter(|last| last.lease().loss().is_none()) {
+                return Ok(last.clone());
             }
             if *self.closed.borrow() {
                 return Err(Error::lost(Loss::Closed));
@@ -141,8 +174,7 @@ impl Sessions {
                 let pause = sessions.lock().pauses.next();
                 tokio::time::sleep(pause).await;
             }
-            let place = sessions.place.clone();
-            sessions.opened(opened.map(|session| Arc::new(OpenSession::new(session, place))))
+            sessions.opened(opened)
         });
         opening
             .map(|opened| opened.unwrap_or_else(|error| Err(broke_off().with_source(error))))
@@ -150,16 +182,26 @@ impl Sessions {
             .shared()
     }
 
-    fn opened(&self, opened: Result<Arc<OpenSession>>) -> Result<Arc<OpenSession>> {
+    fn opened(self: &Arc<Self>, opened: Result<Arc<dyn QueueSession>>) -> Result<Arc<OpenSession>> {
         let mut state = self.lock();
         state.opening = None;
-        let open = opened?;
+        let session = counted(opened?, self.counting());
+        let followed = Arc::new(Followed::new(session.lease().clone(), self.reports.clone()));
+        let open = Arc::new(OpenSession::new(session, self.place.clone(), followed.clone()));
         state.pauses = Backoff::default();
         if *self.closed.borrow() {
             // Nobody uses the session, so it ends.
             return Err(Error::lost(Loss::Closed));
         }
-        state.last = open.clone();
+        let before = state.last.replace(open.clone());
+        let event = match before
+            .and_then(|before| before.lease().loss().map(|loss| before.followed().tell_loss(loss)))
+        {
+            Some(lost) => SessionEvent::Reopened { after: lost.elapsed() },
+            None => SessionEvent::Connected,
+        };
+        self.reports.tell(event, 0);
+        tokio::spawn(follow(followed, Arc::downgrade(self)));
         Ok(open)
     }
 }

@@ -14,7 +14,7 @@ use crate::lock::DistributedLock;
 use crate::loss_signal::HeldLock;
 use crate::name::LockName;
 use crate::options::AcquireOptions;
-use crate::queue_entry::QueueEntry;
+use crate::queue_view::QueueEntry;
 use crate::recipes::leadership::Leadership;
 
 /// An election: who wants to lead stands in the queue of the exclusive lock of its name, and who holds that leads. Candidates come to
@@ -314,6 +314,7 @@ mod tests {
     use super::*;
     use crate::guard::LockGuard;
     use crate::lock_kind::LockKind;
+    use crate::queue_view::QueueView;
 
     /// A lock of which nothing is asked.
     #[derive(Debug)]
@@ -333,7 +334,15 @@ mod tests {
             unreachable!()
         }
 
-        async fn queue(&self) -> Result<Vec<QueueEntry>> {
+        fn options(&self) -> &AcquireOptions {
+            unreachable!()
+        }
+
+        fn with_options(&self, _: AcquireOptions) -> Arc<dyn DistributedLock> {
+            unreachable!()
+        }
+
+        async fn queue(&self) -> Result<QueueView> {
             unreachable!()
         }
 

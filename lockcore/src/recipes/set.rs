@@ -184,7 +184,7 @@ impl LockSet {
             if !waits || !options.requeue || matches!(loss, Loss::Removed | Loss::Closed) {
                 return Err(Error::lost(loss));
             }
-            tracing::warn!(%loss, "lock lost while others were waited for: taking all of them anew");
+            tracing::debug!(%loss, "lock lost while others were waited for: taking all of them anew");
         }
     }
 

@@ -11,7 +11,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::chance;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics;
 use crate::session::{Lease, Loss, Moment};
+
+/// How often a session that is renewed late is told of at most.
+const WARNING_PERIOD: Duration = Duration::from_secs(10);
 
 /// The requests with which a driver keeps one session alive, for [`keep_alive`].
 ///
@@ -61,12 +65,12 @@ pub async fn keep_alive(lease: &Lease, server: &mut impl KeepAlive) -> Loss {
 }
 
 async fn repeat<S: KeepAlive>(lease: &Lease, server: &mut S) -> Infallible {
-    let (mut failures, mut told) = (0, lease.last_renewal());
+    let (mut failures, mut told, mut warned) = (0, lease.last_renewal(), None);
     if let Some(interval) = lease.renewal_interval().filter(|_| !S::FIRST_AT_ONCE) {
         sleep(lease.now().until(told + interval)).await;
     }
     loop {
-        match connected(lease, server, told, &mut failures).await {
+        match connected(lease, server, told, (&mut failures, &mut warned)).await {
             Ok(()) => tracing::debug!("connection lost"),
             Err(error) => {
                 tracing::debug!(%error, "session not renewed");
@@ -85,7 +89,7 @@ async fn connected<S: KeepAlive>(
     lease: &Lease,
     server: &mut S,
     mut told: Moment,
-    failures: &mut u32,
+    (failures, warned): (&mut u32, &mut Option<Moment>),
 ) -> Result<()> {
     server.connect().await?;
     loop {
@@ -101,7 +105,12 @@ async fn connected<S: KeepAlive>(
         }
         // Not before: a server that acknowledges one renewal and then hangs up is not asked without a pause.
         *failures = 0;
-        warn_of_delay(next.until(lease.now()), interval);
+        let delay = next.until(lease.now());
+        metrics::renewal_was_late(delay);
+        if is_late(delay, interval) && warned.is_none_or(|warned| warned + WARNING_PERIOD <= lease.now()) {
+            *warned = Some(lease.now());
+            warn_of(delay);
+        }
     }
 }
 
@@ -122,11 +131,13 @@ fn pause(lease: &Lease, failures: u32) -> Duration {
 }
 
 /// Late renewals lose sessions, so whoever keeps the runtime from them is told before that happens: at a third of the margin.
-fn warn_of_delay(delay: Duration, interval: Duration) {
-    if delay > interval * 2 / 5 {
-        tracing::warn!(
-            ?delay,
-            "the renewal of a session was late: something keeps the threads of this runtime busy; give blocking work to spawn_blocking"
-        );
-    }
+fn is_late(delay: Duration, interval: Duration) -> bool {
+    delay > interval * 2 / 5
+}
+
+fn warn_of(delay: Duration) {
+    tracing::warn!(
+        ?delay,
+        "the renewal of a session was late: something keeps the threads of this runtime busy; give blocking work to spawn_blocking"
+    );
 }

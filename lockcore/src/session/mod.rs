@@ -1,11 +1,13 @@
 //! Sessions: whether what we hold at the server is still ours.
 
+mod events;
 mod keep_alive;
 mod lease;
 mod moment;
 
 use std::fmt;
 use std::future::poll_fn;
+use std::mem::discriminant;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -14,6 +16,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+pub(crate) use events::EventSender;
+pub use events::{SessionEvent, SessionEvents};
 pub use keep_alive::{KeepAlive, keep_alive};
 pub use lease::{LeaseClock, LeaseState};
 pub use moment::{Clock, Moment};
@@ -22,6 +26,8 @@ pub use moment::{Clock, Moment};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionState {
+    /// No session has been opened yet. The service goes on trying.
+    Connecting,
     /// It lives.
     Live,
     /// The connection is down or does not answer. Everything is still held, at least until then.
@@ -40,6 +46,7 @@ pub enum SessionState {
 impl fmt::Display for SessionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            SessionState::Connecting => f.write_str("connecting"),
             SessionState::Live => f.write_str("live"),
             SessionState::Doubtful { until: None } => f.write_str("in doubt: the server does not answer"),
             SessionState::Doubtful { until: Some(until) } => {
@@ -258,17 +265,22 @@ impl Lease {
         }
     }
 
-    /// Returns when [`state`](Self::state) may have changed.
+    /// The state, once it is of another kind than `before`.
     ///
     /// # Cancel safety
     ///
-    /// Safe to drop and to call again; a change between two calls is not seen.
-    pub async fn changed(&self) {
-        let changed = self.shared.changed.notified();
-        tokio::select! {
-            biased;
-            () = changed => {}
-            _ = self.lost(), if self.loss().is_none() => {}
+    /// Safe to drop and to call again.
+    pub async fn left(&self, before: SessionState) -> SessionState {
+        loop {
+            let changed = self.shared.changed.notified();
+            let state = self.state();
+            if discriminant(&state) != discriminant(&before) {
+                return state;
+            }
+            match self.remaining() {
+                Some(left) => drop(timeout(left.min(Self::SUSPEND_CHECK), changed).await),
+                None => changed.await,
+            }
         }
     }
 }

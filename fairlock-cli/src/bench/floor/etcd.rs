@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use etcd_client::{ConnectOptions, PutOptions, Txn, TxnOp};
 use fairlock::{EntryId, LockUrl};
+use lockcore::Credentials;
 
 use super::{Client, Shape, failed};
 use crate::exit::Failure;
@@ -22,9 +23,12 @@ const LEASE: i64 = 60;
 const RENEWAL: Duration = Duration::from_secs(20);
 
 pub(super) async fn clients(url: &LockUrl, shape: Shape) -> Result<Vec<Box<dyn Client>>, Failure> {
-    let options = url
-        .credentials()
-        .map(|(user, password)| ConnectOptions::new().with_user(user, password.unwrap_or_default()));
+    let options = match Credentials::of(url)? {
+        None => None,
+        Some(login) => {
+            Some(ConnectOptions::new().with_user(login.user(), login.password()?.unwrap_or_default()))
+        }
+    };
     let root = if matches!(url.path(), "" | "/") { "/fairlock" } else { url.path().trim_end_matches('/') };
     let (mut clients, id): (Vec<Box<dyn Client>>, _) = (Vec::new(), EntryId::random());
     for _ in 0..shape.connections {

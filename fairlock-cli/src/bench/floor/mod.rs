@@ -7,7 +7,7 @@
 mod etcd;
 mod file;
 #[cfg(feature = "postgres")]
-mod postgres;
+pub(super) mod postgres;
 #[cfg(feature = "redis")]
 pub(super) mod redis;
 mod zookeeper;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use fairlock::{EntryId, LockUrl};
+use lockcore::Credentials;
 use tokio_postgres::{Config, NoTls, Statement};
 
 use super::{Client, Shape, failed};
@@ -17,13 +18,13 @@ struct PostgresClient {
     key: String,
 }
 
-async fn connect(url: &LockUrl) -> Result<tokio_postgres::Client, Failure> {
+pub(in crate::bench) async fn connect(url: &LockUrl) -> Result<tokio_postgres::Client, Failure> {
     let server = url.endpoints(5432)?.remove(0);
     let (host, port) = server.rsplit_once(':').unwrap_or((&server, "5432"));
     let mut config = Config::new();
     config.host(host.trim_matches(['[', ']'])).port(port.parse().unwrap_or(5432));
-    if let Some((user, password)) = url.credentials() {
-        config.user(user).password(password.unwrap_or_default());
+    if let Some(login) = Credentials::of(url)? {
+        config.user(login.user()).password(login.password()?.unwrap_or_default());
     }
     if let Some(database) = url.path().strip_prefix('/').filter(|database| !database.is_empty()) {
         config.dbname(database);
@@ -36,8 +37,7 @@ async fn connect(url: &LockUrl) -> Result<tokio_postgres::Client, Failure> {
 
 pub(super) async fn clients(url: &LockUrl, shape: Shape) -> Result<Vec<Box<dyn Client>>, Failure> {
     let mut clients: Vec<Box<dyn Client>> = Vec::new();
-    let options = url.options();
-    let table = format!("{}.\"bench-{}\"", options.text("schema").unwrap_or("fairlock"), EntryId::random());
+    let table = format!("{}.\"bench-{}\"", url.option("schema").unwrap_or("fairlock"), EntryId::random());
     for _ in 0..shape.connections {
         let client = Arc::new(connect(url).await?);
         if clients.is_empty() {

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use async_trait::async_trait;
 use fairlock::{EntryId, LockUrl};
+use lockcore::Credentials;
 use redis::aio::MultiplexedConnection;
 use redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, Script};
 
@@ -27,10 +28,10 @@ pub(in crate::bench) async fn connect(url: &LockUrl) -> Result<MultiplexedConnec
     if let Ok(database) = url.path().trim_start_matches('/').parse() {
         as_whom = as_whom.set_db(database);
     }
-    if let Some((user, password)) = url.credentials() {
-        as_whom = as_whom.set_password(password.unwrap_or_default());
-        if !user.is_empty() {
-            as_whom = as_whom.set_username(user);
+    if let Some(login) = Credentials::of(url)? {
+        as_whom = as_whom.set_password(login.password()?.unwrap_or_default());
+        if !login.user().is_empty() {
+            as_whom = as_whom.set_username(login.user());
         }
     }
     let info = address.into_connection_info().map_err(failed)?.set_redis_settings(as_whom);
@@ -40,8 +41,7 @@ pub(in crate::bench) async fn connect(url: &LockUrl) -> Result<MultiplexedConnec
 
 pub(super) async fn clients(url: &LockUrl, shape: Shape) -> Result<Vec<Box<dyn Client>>, Failure> {
     let (mut clients, id): (Vec<Box<dyn Client>>, _) = (Vec::new(), EntryId::random());
-    let options = url.options();
-    let prefix = options.text("prefix").unwrap_or("fairlock:");
+    let prefix = url.option("prefix").unwrap_or("fairlock:");
     for _ in 0..shape.connections {
         let connection = connect(url).await?;
         for _ in 0..shape.tasks_each {

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use fairlock::{EntryId, LockUrl};
+use lockcore::Credentials;
 use zookeeper_client::{Acls, CreateMode, CreateOptions, Error};
 
 use super::{Client, Shape, failed};
@@ -19,10 +20,10 @@ const ENTRY: CreateOptions<'static> = CreateMode::EphemeralSequential.with_acls(
 
 async fn connect(url: &LockUrl) -> Result<zookeeper_client::Client, Failure> {
     let mut connector = zookeeper_client::Client::connector();
-    if let Some((user, password)) = url.credentials() {
-        let digest = format!("{user}:{}", password.unwrap_or_default());
+    if let Some(login) = Credentials::of(url)? {
+        let digest = format!("{}:{}", login.user(), login.password()?.unwrap_or_default());
         connector = connector.with_auth("digest", digest.as_bytes());
-    } else if let Some((scheme, auth)) = url.options().text("auth").and_then(|auth| auth.split_once(':')) {
+    } else if let Some((scheme, auth)) = url.option("auth").and_then(|auth| auth.split_once(':')) {
         connector = connector.with_auth(scheme, auth.as_bytes());
     }
     connector.connect(&url.endpoints(2181)?.join(",")).await.map_err(failed)

@@ -1,0 +1,74 @@
+//! Certificates, of the servers and of ours, against real servers.
+
+use backend_redis::{Redis, RedisFactory, RedisOptions};
+use conformance::certificates::{Certificates, REFUSED};
+use conformance::deadline::within;
+use conformance::server;
+use lockcore::{DistributedLockExt, ErrorKind, QueueBackend, Released, ServiceFactory, TlsFiles};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_in_both_directions() {
+    let certificates = Certificates::new().unwrap();
+    let path = |name: &str| certificates.path(name).display().to_string();
+    let server = server::Redis::start_tls(certificates.of("server")).await.unwrap();
+    let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
+    let url = format!("rediss://{}?ca={ca}&cert={cert}&key={key}", server.address());
+    let locks = RedisFactory.connect(&url.parse().unwrap()).await.unwrap();
+    let guard = locks.exclusive("l").unwrap().acquire().await.unwrap();
+    assert_eq!(guard.release().await.unwrap(), Released::Held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_tls_refuses_is_told_with_server_and_reason() {
+    let certificates = Certificates::new().unwrap();
+    for (certificate, cases) in REFUSED {
+        let server = server::Redis::start_tls(certificates.of(certificate)).await.unwrap();
+        for (authority, ours, reason) in cases {
+            let options = RedisOptions::new(server.address()).with_tls(certificates.files(authority, *ours));
+            let error = within("a refusal", Redis::new(options).open_session()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error:?}");
+            let text = error.to_string();
+            assert!(
+                text.contains(server.address()) && text.contains(reason),
+                "{certificate} {authority} {ours:?}: {text}"
+            );
+        }
+    }
+}
+
+/// The client library does not tell it of these.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_tls_refuses_of_sentinels_and_nodes_is_told_as_well() {
+    let certificates = Certificates::new().unwrap();
+    let server = server::Redis::start_tls(certificates.of("server")).await.unwrap();
+    for options in
+        [RedisOptions::sentinel([server.address()], "main"), RedisOptions::cluster([server.address()])]
+    {
+        let options = options.with_tls(certificates.files("other-ca", Some("client")));
+        let error = within("a refusal", Redis::new(options).open_session()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(server.address()) && text.contains("UnknownIssuer"), "{text}");
+    }
+}
+
+/// This machine does not trust the authority of the tests.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_file_the_authorities_of_the_machine_count() {
+    let certificates = Certificates::new().unwrap();
+    let server = server::Redis::start_tls(certificates.of("server")).await.unwrap();
+    let options = RedisOptions::new(server.address()).with_tls(TlsFiles::new());
+    let error = within("a refusal", Redis::new(options).open_session()).await.unwrap_err();
+    assert!(error.to_string().contains("UnknownIssuer"), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_was_renewed_is_used_by_the_next_session() {
+    let certificates = Certificates::new().unwrap();
+    let server = server::Redis::start_tls(certificates.of("server")).await.unwrap();
+    let files = certificates.files("ca", Some("stranger"));
+    let backend = Redis::new(RedisOptions::new(server.address()).with_tls(files));
+    assert_eq!(backend.open_session().await.unwrap_err().kind(), ErrorKind::InvalidConfig);
+    certificates.replace("stranger", "client").unwrap();
+    backend.open_session().await.unwrap();
+}
