@@ -42,11 +42,9 @@ async fn evict(service: &dyn LockService, options: &ReleaseOptions) -> Result<()
 
 pub(crate) fn question(name: &str, entry: &QueueEntry, now: SystemTime) -> String {
     let does = if entry.holds { "holds it" } else { "waits" };
-    let since = entry.since.map(|since| format!(", and came {} ago", age(since, now))).unwrap_or_default();
+    let since = entry.since.map(|since| format!(" ({})", age(since, now))).unwrap_or_default();
     let label = printable(&entry.label);
-    format!(
-        "Take {name:?} away from {label}, which {does}{since}? It may go on for a moment beside the next. [y/N] "
-    )
+    format!("Take {name:?} away from {label}, which {does}{since}? [y/N] ")
 }
 
 /// Asks on the terminal, wherever the input comes from and the output goes.

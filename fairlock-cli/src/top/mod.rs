@@ -76,7 +76,9 @@ impl<'s> Top<'s> {
                 key = keys.recv() => match key {
                     Some(key) if self.press(key).await => return Ok(()),
                     // All is drawn anew: others may have written there.
-                    Some(_) => drop(terminal.draw(|frame| frame.render_widget(Clear, frame.area()))?),
+                    Some(_) => {
+                        terminal.draw(|frame| frame.render_widget(Clear, frame.area()))?;
+                    }
                     None => return Ok(()),
                 },
             }
