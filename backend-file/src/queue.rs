@@ -169,6 +169,12 @@ impl Queue {
         Ok(Some(standing))
     }
 
+    /// Removes the entry, whosever it is; whether it was there.
+    pub(crate) fn evict(&self, id: &EntryId) -> Result<bool> {
+        let node = self.nodes()?.into_iter().find(|node| node.id == *id);
+        node.map_or(Ok(false), |node| self.directory.remove(&node.name))
+    }
+
     /// All that is known of the entries that live, in order.
     pub(crate) fn details(&self) -> Result<Vec<EntryDetails>> {
         let reader = fifo::Reader::new().map_err(|error| failed("read", self.directory.path(), error))?;

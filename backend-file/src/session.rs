@@ -312,6 +312,12 @@ impl QueueSession for FileSession {
         Ok(if removed { Removed::Now } else { Removed::Absent })
     }
 
+    async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        let (lock, id) = (lock.clone(), id.clone());
+        let evicted = move |root: &Root| root.queue(&lock)?.map_or(Ok(false), |queue| queue.evict(&id));
+        Ok(if self.blocking(evicted).await? { Removed::Now } else { Removed::Absent })
+    }
+
     fn descriptor(&self, lock: &LockKey, id: &EntryId) -> Result<Option<OwnedFd>> {
         let place = self.entries.places().get(&(lock.clone(), id.clone())).cloned();
         // No request uses the place of an entry that holds, but the one that removes it.

@@ -48,7 +48,8 @@ impl Servers {
             Ok(link) => return Ok(link),
             Err(source) => error(source, &self.context("connection")),
         };
-        Err(self.refusal().await.unwrap_or(failure).with_effect(Effect::None))
+        let refusal = if failure.is_retryable() { self.refusal().await } else { None };
+        Err(refusal.unwrap_or(failure).with_effect(Effect::None))
     }
 
     /// Why TLS is refused, if it is with all of them. The client library does not always tell.

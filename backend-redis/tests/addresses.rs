@@ -4,20 +4,25 @@
 
 use std::net::Ipv6Addr;
 
-use backend_redis::RedisFactory;
+use backend_redis::{Redis, RedisOptions};
 use conformance::proxy::Proxy;
-use conformance::server::{Redis, RedisCluster, RedisSentinel};
-use lockcore::{DistributedLockExt, Released, ServiceFactory};
+use conformance::server::{self, RedisCluster, RedisSentinel};
+use lockcore::queue::QueueLocks;
+use lockcore::{DistributedLockExt, LockService, Released};
+
+async fn connect(url: &str) -> lockcore::Result<QueueLocks> {
+    QueueLocks::connect(Redis::new(RedisOptions::from_url(&url.parse()?)?)).await
+}
 
 async fn locks_at(url: String) {
-    let locks = RedisFactory.connect(&url.parse().unwrap()).await.unwrap();
+    let locks = connect(&url).await.unwrap();
     let guard = locks.exclusive("l").unwrap().acquire().await.unwrap();
     assert_eq!(guard.release().await.unwrap(), Released::Held);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_may_have_ipv6_addresses() {
-    let server = Redis::start().await.unwrap();
+    let server = server::Redis::start().await.unwrap();
     let proxy = Proxy::start_on(Ipv6Addr::LOCALHOST.into(), server.address()).await.unwrap();
     locks_at(format!("redis://{}/1", proxy.address())).await;
 }

@@ -5,13 +5,18 @@
 use std::fs;
 use std::time::Duration;
 
-use backend_redis::{Redis, RedisFactory, RedisOptions};
+use backend_redis::{Redis, RedisOptions};
 use conformance::deadline::within;
 use conformance::proxy::Proxy;
 use conformance::server;
-use lockcore::{DistributedLockExt, ErrorKind, QueueBackend, Released, ServiceFactory};
+use lockcore::queue::QueueLocks;
+use lockcore::{DistributedLockExt, ErrorKind, LockService, QueueBackend, Released};
 
 const SHORT: Duration = Duration::from_secs(3);
+
+async fn connect(url: &str) -> lockcore::Result<QueueLocks> {
+    QueueLocks::connect(Redis::new(RedisOptions::from_url(&url.parse()?)?)).await
+}
 
 /// Lets this user in with this password, and with no other.
 async fn let_in(server: &server::Redis, user: &str, password: &str) {
@@ -29,7 +34,7 @@ async fn a_password_that_is_rotated_opens_the_next_session() {
     let_in(&server, "app", "s3cr3t-old").await;
     let url =
         format!("redis://app@{}?password_file={}&session_timeout=3s", proxy.address(), file.path().display());
-    let locks = RedisFactory.connect(&url.parse().unwrap()).await.unwrap();
+    let locks = connect(&url).await.unwrap();
     let guard = locks.exclusive("l").unwrap().acquire().await.unwrap();
     proxy.cut();
     within("the loss", guard.lost()).await;
@@ -51,7 +56,7 @@ async fn a_password_that_cannot_be_read_is_told_with_its_place() {
         [("password_file=/no/such/file", "/no/such/file"), ("password_env=NO_SUCH", "NO_SUCH")]
     {
         let url = format!("redis://app@{}?{option}", server.address());
-        let error = RedisFactory.connect(&url.parse().unwrap()).await.unwrap_err();
+        let error = connect(&url).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
         assert!(error.to_string().contains(place), "{error}");
     }

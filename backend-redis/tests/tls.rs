@@ -1,10 +1,15 @@
 //! Certificates, of the servers and of ours, against real servers.
 
-use backend_redis::{Redis, RedisFactory, RedisOptions};
+use backend_redis::{Redis, RedisOptions};
 use conformance::certificates::{Certificates, REFUSED};
 use conformance::deadline::within;
 use conformance::server;
-use lockcore::{DistributedLockExt, ErrorKind, QueueBackend, Released, ServiceFactory, TlsFiles};
+use lockcore::queue::QueueLocks;
+use lockcore::{DistributedLockExt, ErrorKind, LockService, QueueBackend, Released, TlsFiles};
+
+async fn connect(url: &str) -> lockcore::Result<QueueLocks> {
+    QueueLocks::connect(Redis::new(RedisOptions::from_url(&url.parse()?)?)).await
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_in_both_directions() {
@@ -13,7 +18,7 @@ async fn tls_in_both_directions() {
     let server = server::Redis::start_tls(certificates.of("server")).await.unwrap();
     let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
     let url = format!("rediss://{}?ca={ca}&cert={cert}&key={key}", server.address());
-    let locks = RedisFactory.connect(&url.parse().unwrap()).await.unwrap();
+    let locks = connect(&url).await.unwrap();
     let guard = locks.exclusive("l").unwrap().acquire().await.unwrap();
     assert_eq!(guard.release().await.unwrap(), Released::Held);
 }

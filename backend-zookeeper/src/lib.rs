@@ -41,6 +41,9 @@
 //! [`with_open_acl`](ZooKeeperOptions::with_open_acl) says otherwise. Missing directories above them are made so that
 //! everybody may list them, add to them, and remove from them what is empty.
 //!
+//! TLS is the cargo feature `tls`, SASL (DIGEST-MD5) the feature `sasl`. Passwords, certificates and keys are read again for each
+//! connection. The client library does not tell why TLS failed, so that the handshake is made once more to find out.
+//!
 //! # Limits
 //!
 //! * Locks are not re-entrant: a task that asks again for what it holds waits for itself.

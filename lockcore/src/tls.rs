@@ -88,8 +88,10 @@ pub async fn why_refused(server: &str, name: Option<&str>, files: &TlsFiles) -> 
     self::refused(&*refused).map(|error| error.with_source(refused))
 }
 
-/// How long a handshake may take, and the server's word after it.
+/// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(1);
+/// How long after it a server may take to say that it wants a certificate. Most have nothing to say.
+const AFTERTHOUGHT: Duration = Duration::from_millis(250);
 
 async fn shake_hands(
     server: &str,
@@ -104,9 +106,10 @@ async fn shake_hands(
     };
     let (name, stream) = (ServerName::try_from(name.to_owned())?, TcpStream::connect(server).await?);
     let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-    // A server may say only afterwards that it wants a certificate.
-    stream.read_u8().await?;
-    Ok(())
+    match timeout(AFTERTHOUGHT, stream.read_u8()).await {
+        Ok(said) => Ok(said.map(drop)?),
+        Err(_) => Ok(()),
+    }
 }
 
 fn refusal<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e rustls::Error> {
