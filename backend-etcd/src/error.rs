@@ -1,6 +1,7 @@
 //! What errors of etcd and its client library mean.
 
 use std::error::Error as _;
+use std::fmt;
 
 use etcd_client::Error as ClientError;
 use lockcore::{Effect, Error, ErrorKind, tls};
@@ -21,7 +22,7 @@ const REFUSED: Row =
 pub(crate) fn error(source: ClientError) -> Error {
     use ClientError as E;
     if let Some(refused) = tls::refused(cause(&source)) {
-        return refused.with_source(source);
+        return refused.with_source(Said(source));
     }
     let (kind, effect, retryable, message) = match &source {
         E::GRpcStatus(status) => row(status),
@@ -38,7 +39,32 @@ pub(crate) fn error(source: ClientError) -> Error {
         }
         _ => (ErrorKind::Backend, Effect::Unknown, false, "the client library reported an error"),
     };
-    Error::new(kind, message).with_effect(effect).with_retryable(retryable).with_source(source)
+    Error::new(kind, message).with_effect(effect).with_retryable(retryable).with_source(Said(source))
+}
+
+/// What the server or the client library said, in words: the latter shows what caused it as programmers write it.
+#[derive(Debug)]
+struct Said(ClientError);
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            ClientError::GRpcStatus(status) if status.message().is_empty() => {
+                f.write_str(status.code().description())
+            }
+            ClientError::GRpcStatus(status) => f.write_str(status.message()),
+            error => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Said {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0 {
+            ClientError::GRpcStatus(status) => status.source(),
+            error => error.source(),
+        }
+    }
 }
 
 /// What an error of the client library contains, which it does not tell as its source.
@@ -116,15 +142,15 @@ fn is_full(status: &Status) -> bool {
 
 /// Whether the request is not executed later, whether it was executed or not.
 pub(crate) fn is_settled(error: &Error) -> bool {
-    let source = error.source().and_then(|source| source.downcast_ref::<ClientError>());
+    let source = error.source().and_then(|source| source.downcast_ref::<Said>());
     error.effect() == Effect::None
-        || matches!(source, Some(ClientError::GRpcStatus(status)) if is_full(status))
+        || matches!(source, Some(Said(ClientError::GRpcStatus(status))) if is_full(status))
 }
 
 /// Whether the server does not take the password.
 pub(crate) fn refuses_password(error: &Error) -> bool {
-    let source = error.source().and_then(|source| source.downcast_ref::<ClientError>());
-    matches!(source, Some(ClientError::GRpcStatus(status)) if is_about_credentials(status.message()))
+    let source = error.source().and_then(|source| source.downcast_ref::<Said>());
+    matches!(source, Some(Said(ClientError::GRpcStatus(status))) if is_about_credentials(status.message()))
 }
 
 fn is_about_credentials(message: &str) -> bool {
@@ -143,7 +169,10 @@ mod tests {
     use ErrorKind::{Backend, InvalidConfig, PermissionDenied, SessionLost, Unreachable};
 
     fn check(source: ClientError, kind: ErrorKind, effect: Effect, retryable: bool) {
-        let text = source.to_string();
+        let text = match &source {
+            E::GRpcStatus(status) => status.message().to_owned(),
+            said => said.to_string(),
+        };
         let mapped = error(source);
         assert_eq!((mapped.kind(), mapped.effect()), (kind, effect), "{text}");
         assert_eq!(mapped.is_retryable(), retryable, "{text}");

@@ -210,6 +210,16 @@ impl Requests {
         Ok(first)
     }
 
+    /// Removes the entry that is described like this, whosever it is. Its own session alone tells those behind it.
+    pub(crate) async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        let view = self.view(lock, GetOptions::new()).await?;
+        let seen = view.queue.into_iter().find(|seen| seen.id_and_label().0 == *id);
+        let Some(seen) = seen else { return Ok(Removed::Absent) };
+        let stay = seen.position.stay(&self.lock_prefix(lock));
+        let delete = Txn::new().when([there(&stay)]).and_then([TxnOp::delete(&*stay.key, None)]);
+        Ok(if self.txn(delete).await?.succeeded() { Removed::Now } else { Removed::Absent })
+    }
+
     /// Removes the entry, and makes sure that it does not come back.
     pub(crate) async fn clear(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
         // Without a place it has been removed already, or was never sent.

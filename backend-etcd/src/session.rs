@@ -103,6 +103,10 @@ impl QueueSession for EtcdSession {
         Ok(removed)
     }
 
+    async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        self.requests.evict(lock, id).await.map_err(doing("remove an entry from the queue of", lock))
+    }
+
     async fn head_changed(&self, lock: &LockKey, head: Option<&EntryId>) -> Result<()> {
         self.requests.head_changed(lock, head).await.map_err(doing("watch the head of the queue of", lock))
     }

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::root::Root;
+use crate::session::Places;
 
 /// For how long a lock has to be left alone.
 const IDLE: Duration = Duration::from_secs(1);
@@ -58,5 +59,21 @@ impl Left {
             let busy = tokio::task::spawn_blocking(move || root.remove_unused(idle, IDLE)).await;
             busy.iter().flatten().for_each(|lock| self.add(lock));
         }
+    }
+}
+
+/// What has to go with a session.
+pub(crate) struct Remains {
+    pub(crate) places: Places,
+    /// Whose directories may be unused now.
+    pub(crate) locks: Vec<LockKey>,
+    pub(crate) root: Root,
+}
+
+impl Remains {
+    /// Removes the entries, and the directories that nobody uses. Returns those of which that is not known yet.
+    pub(crate) fn remove(self) -> Vec<LockKey> {
+        drop(self.places);
+        self.root.remove_unused(self.locks, Duration::ZERO)
     }
 }

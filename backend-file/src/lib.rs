@@ -42,8 +42,8 @@
 //! * The directory has to be on a local file system. On Linux those that are not known to be local are refused, unless
 //!   they are [trusted](FileOptions::with_trust_filesystem).
 //! * On Linux a waiter is woken by whoever leaves, and by the kernel if that was killed. What nobody tells (files that are
-//!   removed by hand, a lock that is given back by the descriptor alone) it finds out within two seconds. On other systems it
-//!   looks some twenty times a second.
+//!   removed by hand, a lock that is given back by the descriptor alone) it finds out within two seconds, or half a minute
+//!   if it has waited for long. On other systems it looks some twenty times a second.
 //! * The directory of a lock that nobody uses any more is removed by whoever left it last, within two seconds, or when its session ends.
 //!   Those that killed processes leave stay until somebody takes the locks again, or
 //!   [cleans up](lockcore::LockService::cleanup); records stay.

@@ -169,6 +169,12 @@ impl Queue {
         Ok(Some(standing))
     }
 
+    /// Removes the entry, whosever it is; whether it was there.
+    pub(crate) fn evict(&self, id: &EntryId) -> Result<bool> {
+        let node = self.nodes()?.into_iter().find(|node| node.id == *id);
+        node.map_or(Ok(false), |node| self.directory.remove(&node.name))
+    }
+
     /// All that is known of the entries that live, in order.
     pub(crate) fn details(&self) -> Result<Vec<EntryDetails>> {
         let reader = fifo::Reader::new().map_err(|error| failed("read", self.directory.path(), error))?;
@@ -274,19 +280,27 @@ impl Queue {
         Ok(false)
     }
 
-    /// Removes everything that is dead, and the counter if nothing else is left: the last ticket goes to the counter of all, where
-    /// whoever makes the directory anew goes on.
-    pub(crate) fn retire(&self, counter: &Counter<'_>, all: &Counter<'_>) -> Result<()> {
-        let last = all.said()?.last.max(counter.said()?.last);
+    /// Removes everything that is dead, and the counter if nothing else is left; false if another remover is at work. The last ticket goes to
+    /// the counter of the root, where whoever makes the directory anew goes on, unless a larger one is there: of many that are removed at
+    /// once few have to.
+    pub(crate) fn retire(&self, counter: &Counter<'_>, root: &Directory) -> Result<bool> {
+        let last = counter.said()?.last;
         // A counter that cannot grow any more stays, or its end would be that of all locks.
-        if self.clear()? && last < u64::MAX {
-            all.give(last, None)?;
-            // Not that of others, who have passed this process by.
-            if all.counts()? && counter.counts()? {
-                self.directory.remove(COUNTER)?;
+        if !self.clear()? || last == u64::MAX {
+            return Ok(true);
+        }
+        if counter::last(root)? < last {
+            let Some(all) = Counter::take(root)? else { return Ok(false) };
+            all.give(last.max(all.said()?.last), None)?;
+            if !all.counts()? {
+                return Ok(false);
             }
         }
-        Ok(())
+        // Not that of others, who have passed this process by.
+        if counter.counts()? {
+            self.directory.remove(COUNTER)?;
+        }
+        Ok(true)
     }
 
     /// Removes everything that is dead; whether nothing is left but the counter.

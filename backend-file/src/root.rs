@@ -257,9 +257,10 @@ impl Root {
         let Some(parent) = root.enter(family_name(family))? else { return Ok(Cleaned::Kept) };
         let Some(directory) = parent.enter(called)? else { return Ok(Cleaned::Kept) };
         let queue = Queue::new(directory, family);
-        let Some(all) = Counter::take(&root)? else { return Ok(Cleaned::Busy) };
         let Some(counter) = Counter::take(queue.directory())? else { return Ok(Cleaned::Busy) };
-        queue.retire(&counter, &all)?;
+        if !queue.retire(&counter, &root)? {
+            return Ok(Cleaned::Busy);
+        }
         Ok(if parent.remove_empty(called)? { Cleaned::Removed } else { Cleaned::Kept })
     }
 }

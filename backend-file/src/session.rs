@@ -18,7 +18,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::task::AbortHandle;
 
 use crate::layout::{LockDirectory, entries};
-use crate::leftovers::Left;
+use crate::leftovers::{Left, Remains};
 use crate::own::{Heard, Own, OwnFile, Watched};
 use crate::queue::lives_at;
 use crate::root::{Appended, Cleaned, Root};
@@ -49,21 +49,23 @@ struct Entries {
 
 /// One place is used by one request at a time, to the end, even if nobody waits for that any more: so a removal is
 /// never overtaken by the making.
-type Places = HashMap<(LockKey, EntryId), Place>;
-type Place = Arc<tokio::sync::Mutex<Option<Own>>>;
+pub(crate) type Places = HashMap<(LockKey, EntryId), Place>;
+pub(crate) type Place = Arc<tokio::sync::Mutex<Option<Own>>>;
 type Taken = OwnedMutexGuard<Option<Own>>;
 
 /// How often to make a directory that others remove at once.
 const ATTEMPTS: usize = 16;
 
-/// How long a watch is trusted. None wakes when a file is removed by hand, or a directory that it lies in.
+/// After what time an entry asks whether something has changed of which nobody tells: a file that is removed by hand, or a directory that it
+/// lies in. One that is held does so for as long as it is held, one that waits ever more seldom, until the core sets its watch again, and
+/// then as often as that does: a thousand processes that wait cost little more than nothing.
 const RECHECK: Duration = Duration::from_secs(2);
-/// The same where there are no watches.
+/// The same where nothing wakes.
 const UNTOLD: Duration = Duration::from_millis(50);
 /// The first pause before something is tried again; the next ones double.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
 /// Of the pauses before a session that ends tries again to remove directories. They are not worth more time.
-const LONGEST_END: Duration = Duration::from_millis(300);
+const LONGEST_END: Duration = Duration::from_millis(100);
 
 impl Entries {
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -78,22 +80,6 @@ impl Entries {
         let places = std::mem::take(&mut *self.places());
         places.keys().for_each(|(lock, _)| self.left.add(lock));
         Remains { places, locks: self.left.take(), root: self.root.clone() }
-    }
-}
-
-/// What has to go with a session.
-struct Remains {
-    places: Places,
-    /// Whose directories may be unused now.
-    locks: Vec<LockKey>,
-    root: Root,
-}
-
-impl Remains {
-    /// Removes the entries, and the directories that nobody uses. Returns those of which that is not known yet.
-    fn remove(self) -> Vec<LockKey> {
-        drop(self.places);
-        self.root.remove_unused(self.locks, Duration::ZERO)
     }
 }
 
@@ -205,6 +191,17 @@ impl FileSession {
         self.briefly(stands).await
     }
 
+    /// Where an entry of this session stands now; `None` if it still waits for these. Others are asked only if it has heard that
+    /// something has changed.
+    async fn hear(&self, lock: &LockKey, ids: &[EntryId], place: &Place) -> Result<Option<Standing>> {
+        let heard = place.lock().await.as_mut().map_or(Heard::Unclear, Own::hear);
+        match heard {
+            Heard::Nothing => Ok(None),
+            Heard::Holds => Ok(Some(Standing::Holds)),
+            Heard::Unclear => self.stands_now(lock, ids, place.clone()).await,
+        }
+    }
+
     /// Returns when an entry that is held is gone. Nobody removes it but by hand.
     async fn watch_held(&self, lock: &LockKey, id: &EntryId) -> Result<()> {
         let (lock, id) = (lock.clone(), id.clone());
@@ -281,22 +278,24 @@ impl QueueSession for FileSession {
         let Some(place) = place else { return Ok(None) };
         let watched = place.lock().await.as_ref().and_then(|own| own.watched(ids));
         let Some(watched) = watched else { return self.stands_now(lock, ids, place).await };
-        let longest = if watched.iter().all(Watched::can_wake) { RECHECK } else { UNTOLD };
-        let (mut wakers, mut pause) = (&watched[..], longest);
+        let told = watched.iter().all(Watched::can_wake);
+        // Whoever sets a watch again has waited for long, and will set it again.
+        let again = told && ids.contains(waiter);
+        let (mut pause, mut longest) = match (told, again) {
+            (true, false) => (RECHECK, Duration::MAX),
+            (true, true) => (Duration::MAX, Duration::MAX),
+            (false, _) => (UNTOLD, UNTOLD),
+        };
+        let (mut wakers, mut asks) = (&watched[..], again);
         loop {
+            if asks && let Some(standing) = self.hear(lock, ids, &place).await? {
+                return Ok(Some(standing));
+            }
+            asks = true;
             tokio::select! {
                 // What has woken wrongly once would do so for ever.
-                () = any(wakers) => (wakers, pause) = (&[], SHORTEST),
-                () = tokio::time::sleep(pause) => pause = longest.min(2 * pause),
-            }
-            let heard = place.lock().await.as_mut().map_or(Heard::Unclear, Own::hear);
-            match heard {
-                Heard::Nothing => continue,
-                Heard::Holds => return Ok(Some(Standing::Holds)),
-                Heard::Unclear => {}
-            }
-            if let Some(standing) = self.stands_now(lock, ids, place.clone()).await? {
-                return Ok(Some(standing));
+                () = any(wakers) => (wakers, pause, longest) = (&[], SHORTEST, RECHECK.min(longest)),
+                () = tokio::time::sleep(pause) => pause = longest.min(pause.saturating_mul(2)),
             }
         }
     }
@@ -311,6 +310,12 @@ impl QueueSession for FileSession {
         self.entries.left.add(lock);
         let removed = self.briefly(move |_| Ok(own.is_some_and(Own::remove))).await?;
         Ok(if removed { Removed::Now } else { Removed::Absent })
+    }
+
+    async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        let (lock, id) = (lock.clone(), id.clone());
+        let evicted = move |root: &Root| root.queue(&lock)?.map_or(Ok(false), |queue| queue.evict(&id));
+        Ok(if self.blocking(evicted).await? { Removed::Now } else { Removed::Absent })
     }
 
     fn descriptor(&self, lock: &LockKey, id: &EntryId) -> Result<Option<OwnedFd>> {

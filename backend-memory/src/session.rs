@@ -139,6 +139,10 @@ impl QueueSession for Session {
         self.request(move |memory| Ok(memory.remove(lock, &id))).await
     }
 
+    async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        self.remove(lock, id).await
+    }
+
     async fn head_changed(&self, lock: &LockKey, head: Option<&EntryId>) -> Result<()> {
         self.shared.memory.head_changed(lock, head).await;
         if !self.link.is_healthy() {

@@ -108,6 +108,20 @@ impl Shared {
         }
     }
 
+    /// Removes the entry in the name of its session, which lets go of its advisory lock when it next renews.
+    pub(crate) async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        let schema = self.options.schema();
+        let text = format!(
+            "SELECT {schema}.remove(session, lock, token, id) FROM {schema}.entry WHERE lock = $1 AND id = $2"
+        );
+        let (bytes, id) = (lock_bytes(lock), id.as_str());
+        let rows = self.unless_lost(
+            self.requests.request(async |ready| ready.link.client().query(&text, &[&bytes, &id]).await),
+        );
+        let removed = rows.await?.iter().any(|row| row.try_get(0).unwrap_or(false));
+        Ok(if removed { Removed::Now } else { Removed::Absent })
+    }
+
     /// Lets those behind know that an entry holds, where others may hold beside it.
     pub(crate) fn let_go(self: &Arc<Self>, lock: &LockKey, token: i64) {
         let (shared, bytes) = (self.clone(), lock_bytes(lock));

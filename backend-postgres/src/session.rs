@@ -102,6 +102,10 @@ impl QueueSession for PostgresSession {
         Ok(removed)
     }
 
+    async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        self.shared.evict(lock, id).await.map_err(doing("remove an entry from the queue of", lock))
+    }
+
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
         self.shared.details(lock).await.map_err(doing("describe the queue of", lock))
     }

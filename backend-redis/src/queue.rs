@@ -173,6 +173,18 @@ impl Shared {
         Ok(if there { Removed::Now } else { Removed::Absent })
     }
 
+    /// Removes the entry of another session. Whoever waits looks by himself, and removes what is left of it.
+    pub(crate) async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        let mut call = cmd("ZREM");
+        call.arg(self.layout.key(lock)).arg(id.as_str());
+        let removed =
+            self.connection.ask::<u64>(Purpose { operation: "removal", lock: Some(lock) }, &call).await;
+        match removed {
+            Err(error) if is_overwritten(&error) => Ok(Removed::Absent),
+            removed => Ok(if removed? > 0 { Removed::Now } else { Removed::Absent }),
+        }
+    }
+
     pub(crate) async fn remove_all(&self) -> Result<()> {
         let entries = self.entries.all();
         let removals = stream::iter(entries).map(async |(lock, id)| self.remove(&lock, &id).await);

@@ -98,6 +98,10 @@ impl QueueSession for RedisSession {
         self.alive()?.remove(lock, id).await
     }
 
+    async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        self.alive()?.evict(lock, id).await
+    }
+
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
         Ok(self.alive()?.rows(lock).await?.iter().filter_map(described).collect())
     }

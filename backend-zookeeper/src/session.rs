@@ -229,6 +229,13 @@ impl QueueSession for ZooKeeperSession {
         Ok(if removed { Removed::Now } else { Removed::Absent })
     }
 
+    async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        let found = self.details(lock).await?.into_iter().find(|(_, entry)| entry.id == *id);
+        let Some((node, _)) = found else { return Ok(Removed::Absent) };
+        let removed = delete(&*self.link.connection().await?, &self.path(lock, &node.name)).await?;
+        Ok(if removed { Removed::Now } else { Removed::Absent })
+    }
+
     async fn head_changed(&self, lock: &LockKey, head: Option<&EntryId>) -> Result<()> {
         self.head_change(lock, head).await
     }

@@ -7,11 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use fairlock::FencingToken;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid, set_parent_process_death_signal, waitpid};
 use rustix::stdio::dup2_stdin;
 
+use crate::again::again;
 use crate::exit::{Failure, OTHER};
 use crate::link::{Start, send, share, shared};
 
@@ -32,8 +32,8 @@ pub(crate) struct Program {
 impl Program {
     pub(crate) fn new(command: &[OsString]) -> io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
-        let mut child = Command::new("/proc/self/exe");
-        child.arg0("fairlock").arg(BECOME).arg(getpid().to_string()).args(command);
+        let mut child = again("fairlock", BECOME)?;
+        child.arg(getpid().to_string()).args(command);
         let child = child.stdin(OwnedFd::from(theirs)).spawn()?;
         Ok(Self { id: Pid::from_child(&child), socket })
     }
@@ -76,26 +76,26 @@ fn replace(parent: i32, program: &OsStr, arguments: impl Iterator<Item = OsStrin
     if orphaned && !matches!(started, Ok(None)) {
         return Err(Failure::new(OTHER, "fairlock died before its program started"));
     }
-    let Some(token) = started? else { return Ok(()) };
+    let Some(variables) = started? else { return Ok(()) };
     let mut command = Command::new(program);
-    Err(not_started(program, command.args(arguments).env("FAIRLOCK_TOKEN", token.to_string()).exec()))
+    Err(not_started(program, command.args(arguments).envs(variables).exec()))
 }
 
-/// The token of the lock, when it is had, and the open files are those of the program; `None` if it never is.
-fn started() -> io::Result<Option<FencingToken>> {
+/// What the environment has to tell of the lock, when that is had, and the open files are those of the program; `None` if it never is.
+fn started() -> io::Result<Option<Vec<(String, String)>>> {
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut files = shared(&socket)?.into_iter();
     let Some(stdin) = files.next() else { return Ok(None) };
     let mut line = String::new();
     BufReader::new(socket).read_line(&mut line)?;
-    let Start { token, .. } = serde_json::from_str(&line)?;
+    let Start { variables, .. } = serde_json::from_str(&line)?;
     dup2_stdin(stdin)?;
     for inherited in files {
         fcntl_setfd(&inherited, FdFlags::empty())?;
         // Until the program is there.
         std::mem::forget(inherited);
     }
-    Ok(Some(token))
+    Ok(Some(variables))
 }
 
 /// A program that does not exist or cannot be executed, with the codes of a shell.

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use crate::exit::Failure;
 use crate::output;
-use crate::service::{close, connect};
+use crate::service::{close, look};
 
 pub(crate) async fn cleanup(url: Option<&str>) -> Result<ExitCode, Failure> {
-    let service = connect(url).await?;
+    let service = look(url).await?;
     let removed = service.cleanup().await;
     close(&*service).await;
     output::line(format_args!("unused locks removed: {}", removed?))?;

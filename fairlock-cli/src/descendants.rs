@@ -111,14 +111,19 @@ fn descendants() -> io::Result<Vec<(Pid, Pid)>> {
     Ok(parents.iter().map(|(pid, parent)| (*pid, *parent)).filter(|(pid, _)| descends(*pid)).collect())
 }
 
-/// Which process this is a child of (proc_pid_stat(5)).
-fn parent_of(pid: Pid) -> Option<Pid> {
+/// Which process this is a child of.
+pub(crate) fn parent_of(pid: Pid) -> Option<Pid> {
+    // 0 if it is one of another namespace.
+    Pid::from_raw(stat(pid, 4)?.try_into().ok()?)
+}
+
+/// What the system tells of a process, by its number in proc_pid_stat(5), from 4 on.
+pub(crate) fn stat(pid: Pid, number: usize) -> Option<u64> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may contain anything.
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
-    // 0 if it is one of another namespace.
-    Pid::from_raw(rest.split_whitespace().nth(1)?.parse().ok()?)
+    rest.split_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
 }
 
 fn name(pid: Pid) -> String {

@@ -1,29 +1,28 @@
 //! `fairlock elect`: who leads, and a program that runs while it leads.
 
 use std::io;
-use std::process::ExitCode;
 
 use fairlock::{Leader, LockService, LockServiceExt};
 use futures::StreamExt;
 use serde::Serialize;
 
 use crate::arguments::ElectOptions;
-use crate::exit::{Failure, NOT_IN_TIME};
+use crate::exit::{Exit, Failure, NOT_IN_TIME};
 use crate::output;
 use crate::run::run;
-use crate::service::{close, connect};
+use crate::service::{close, look};
 
-pub(crate) async fn elect(url: Option<&str>, options: &ElectOptions) -> Result<ExitCode, Failure> {
+pub(crate) async fn elect(url: Option<&str>, options: &ElectOptions) -> Result<Exit, Failure> {
     if let Some(campaign) = options.campaign() {
-        return run(url, &campaign).await;
+        return run(url, &campaign, || {}).await;
     }
-    let service = connect(url).await?;
+    let service = look(url).await?;
     let shown = show(&*service, options).await;
     close(&*service).await;
-    shown
+    shown.map(|()| Exit::Code(0))
 }
 
-async fn show(service: &dyn LockService, options: &ElectOptions) -> Result<ExitCode, Failure> {
+async fn show(service: &dyn LockService, options: &ElectOptions) -> Result<(), Failure> {
     let election = service.election(&options.name)?;
     if options.watch {
         let mut leaders = election.observe();
@@ -34,18 +33,17 @@ async fn show(service: &dyn LockService, options: &ElectOptions) -> Result<ExitC
                 false => output::line(leader.map_or_else(String::new, |leader| leader.value))?,
             }
         }
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     let leader = election.leader().await?;
     if options.json {
         output::json(&row(leader.as_ref()))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     match leader {
-        Some(leader) => output::line(leader.value)?,
-        None => return Err(Failure::new(NOT_IN_TIME, format!("nobody leads {:?}", options.name))),
+        Some(leader) => Ok(output::line(leader.value)?),
+        None => Err(Failure::new(NOT_IN_TIME, format!("nobody leads {:?}", options.name))),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn row(leader: Option<&Leader>) -> Option<Row<'_>> {

@@ -1,18 +1,25 @@
 //! How a command ends: its exit code, and what it says about it.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
 use fairlock::ErrorKind;
 use rustix::io::Errno;
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, setrlimit};
+use signal_hook::low_level::emulate_default_handler;
 
-use crate::output;
+use crate::output::{self, NobodyReads};
+use crate::signals::asks_to_end;
 
 /// A promise was broken.
 pub(crate) const VIOLATED: u8 = 1;
+/// The lock is held, of which it was asked whether it is free.
+pub(crate) const HELD: u8 = 1;
+/// There is nothing to remove.
+pub(crate) const NOT_THERE: u8 = 1;
 /// The command line is wrong. This and the following are those of `sysexits.h` where that has a fitting one.
 pub(crate) const USAGE: u8 = 64;
 /// The service cannot be reached.
@@ -41,6 +48,10 @@ impl Failure {
         Self { code, message: message.into(), transient: false }
     }
 
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
     /// Whether it is for want of something of the system that others may give back: open files, processes, memory.
     pub(crate) fn is_transient(&self) -> bool {
         self.transient
@@ -53,8 +64,16 @@ impl Failure {
 
     /// Says it, and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        output::diagnostic(&self.message);
+        if !self.message.is_empty() {
+            output::diagnostic(&self.message);
+        }
         ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 
@@ -68,6 +87,9 @@ impl From<fairlock::Error> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        if error.get_ref().is_some_and(|cause| cause.is::<NobodyReads>()) {
+            return Self::new(128 + 13, "");
+        }
         let errno = error.raw_os_error().map(Errno::from_raw_os_error);
         let transient = matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::NOMEM));
         Self { transient, ..Self::new(OTHER, chain(&error)) }
@@ -85,27 +107,67 @@ fn code(kind: ErrorKind) -> u8 {
     }
 }
 
-/// The error and its causes.
+/// The error and its causes. Some libraries say in each what its cause says.
 fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.fold(error.to_string(), |chain, cause| format!("{chain}: {cause}"))
+    let causes = std::iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string);
+    causes.fold(error.to_string(), |chain, cause| match chain.ends_with(&cause) {
+        true => chain,
+        false => format!("{chain}: {cause}"),
+    })
 }
 
 /// The end of a command line that was not understood, or that asked for help.
 pub(crate) fn usage(error: &clap::Error) -> Result<ExitCode, Failure> {
-    error.print()?;
+    error.print().map_err(output::printing)?;
     Ok(if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS })
 }
 
-/// The exit code of a child, as a shell has it.
-pub(crate) fn of_child(status: ExitStatus) -> ExitCode {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(OTHER))
+/// How this process ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Exit {
+    Code(u8),
+    /// By this signal, as whoever waits for this process would see it of the program.
+    Signal(Signal),
 }
 
-/// The exit code of a process that a signal ended, as a shell has it.
-pub(crate) fn by_signal(signal: Signal) -> ExitCode {
-    of_child(ExitStatus::from_raw(signal.as_raw()))
+impl Exit {
+    /// As a child ended: with its code, or by the signal that asked it to end. For other signals with the code that a shell has for them.
+    pub(crate) fn of_child(status: ExitStatus) -> Self {
+        match status.signal().and_then(Signal::from_named_raw).filter(|signal| asks_to_end(*signal)) {
+            Some(signal) => Self::Signal(signal),
+            None => Self::Code(code_of(status)),
+        }
+    }
+
+    /// As a shell has it.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Exit::Code(code) => code,
+            Exit::Signal(signal) => code_of(ExitStatus::from_raw(signal.as_raw())),
+        }
+    }
+
+    /// Ends this process, if a signal has to end it. A shell ends its loop only if Ctrl-C has ended what it waited for.
+    pub(crate) fn end(self) -> ExitCode {
+        match self {
+            Exit::Code(code) => ExitCode::from(code),
+            Exit::Signal(signal) => {
+                // What the system would write down of this process is of no use.
+                let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+                // The first process of a container is not ended by a signal of its own.
+                if getpid() != Pid::INIT {
+                    let _ = emulate_default_handler(signal.as_raw());
+                }
+                ExitCode::from(self.code())
+            }
+        }
+    }
+}
+
+/// The exit code of a child, as a shell has it.
+fn code_of(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(OTHER)
 }
 
 #[cfg(test)]
@@ -137,5 +199,7 @@ mod tests {
         let cause = Error::new(ErrorKind::Backend, "connection refused").with_source("port 1");
         let error = Error::new(ErrorKind::Unreachable, "no server").with_source(cause);
         assert_eq!(Failure::from(error).message, "no server: connection refused: port 1");
+        let error = Error::new(ErrorKind::Unreachable, "no server: port 1").with_source("port 1");
+        assert_eq!(Failure::from(error).message, "no server: port 1");
     }
 }

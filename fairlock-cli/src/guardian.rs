@@ -16,7 +16,7 @@ use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper, setsid};
+use rustix::process::{Pid, Signal, getpgid, getpgrp, getpid, kill_process, set_child_subreaper, setsid};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -56,16 +56,17 @@ async fn guard(grace: Duration, command: Vec<OsString>) -> Result<ExitCode, Fail
         return Ok(ExitCode::SUCCESS);
     }
     let mut link = Link::new(socket)?;
-    let Some(order @ Start { held, .. }) = link.next().await else {
+    let Some(order) = link.next::<Start>().await else {
         return Err(Failure::new(OTHER, "fairlock died before its program started"));
     };
     if !program.is_ready()? {
         program = Program::new(&command)?;
     }
+    let group = getpgrp();
     let program = start(program, &order, &files)?;
     let locks = files.split_off(1);
     drop(files);
-    let mut guardian = Guardian::new(program, grace, held, !locks.is_empty());
+    let mut guardian = Guardian::new(program, group, grace, order.held, !locks.is_empty());
     loop {
         let Some(report) = guardian.attend(&mut link).await? else {
             return Err(Failure::new(OTHER, "fairlock died before its program ended"));
@@ -95,18 +96,23 @@ async fn given_back(link: &mut Link, locks: Vec<OwnedFd>) {
     }
 }
 
-/// Starts the program, which inherits the locked files.
+/// Starts the program with its input, which comes first; unless it is to have none, it inherits the locked files too.
 fn start(program: Program, start: &Start, files: &[OwnedFd]) -> io::Result<Pid> {
     // The program stays in the process group that the shell made, so that the keys of the terminal work. The guardian
     // leaves the group and the session: what is sent to the group, to stop or to kill it, must not reach the one who
     // would have to act on that.
     setsid()?;
-    program.start(start, &files.iter().map(AsFd::as_fd).collect::<Vec<_>>())
+    let inherited = if start.close { 1 } else { files.len() };
+    program.start(start, &files.iter().take(inherited).map(AsFd::as_fd).collect::<Vec<_>>())
 }
 
 #[derive(Debug)]
 struct Guardian {
     program: Pid,
+    /// The process group in which the program was started.
+    group: Pid,
+    /// Whether it has left that, and was asked to end all the same.
+    left: bool,
     /// Whether it has the lock open, which so is kept until this process ends.
     keeps_lock: bool,
     grace: Duration,
@@ -127,10 +133,10 @@ const KEPT: &str = "the lock is kept until it ends";
 const NOT_KEPT: &str = "it goes on without the lock";
 
 impl Guardian {
-    fn new(program: Pid, grace: Duration, held: Option<Moment>, keeps_lock: bool) -> Self {
+    fn new(program: Pid, group: Pid, grace: Duration, held: Option<Moment>, keeps_lock: bool) -> Self {
         let (status, asked, told, revoked) = (None, false, None, None);
-        let descendants = Descendants::default();
-        Self { program, keeps_lock, grace, held, status, asked, told, revoked, descendants }
+        let (descendants, left) = (Descendants::default(), false);
+        Self { program, group, left, keeps_lock, grace, held, status, asked, told, revoked, descendants }
     }
 
     /// Returns when the program has ended, and all that has to end with it; `None` if fairlock died meanwhile.
@@ -201,7 +207,7 @@ impl Guardian {
             }
             // At the end of the program only.
             Order::Agreed => {}
-            Order::Interrupted => self.asked = true,
+            Order::Shared(number) => self.shared(Signal::from_named_raw(number)),
             Order::Signal(number) => match Signal::from_named_raw(number) {
                 Some(Signal::TERM) => {
                     self.asked = true;
@@ -216,6 +222,20 @@ impl Guardian {
                 Some(signal) if self.status.is_none() => drop(kill_process(self.program, signal)),
                 _ => {}
             },
+        }
+    }
+
+    /// What the program got as well is not sent once more, unless it has left the group. If it then goes on, it ends at the second time.
+    fn shared(&mut self, signal: Option<Signal>) {
+        let ends = signal.is_some_and(asks_to_end);
+        self.asked |= ends;
+        if self.status.is_some() || getpgid(Some(self.program)) == Ok(self.group) {
+            return;
+        }
+        if ends && std::mem::replace(&mut self.left, true) {
+            self.execute(Order::Signal(Signal::TERM.as_raw()));
+        } else if let Some(signal) = signal {
+            let _ = kill_process(self.program, signal);
         }
     }
 

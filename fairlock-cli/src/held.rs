@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use fairlock::{FencingToken, LockGuard, Loss, Released, Result, Run, RunEnd, SetGuard};
+use fairlock::{LockGuard, Loss, Released, Result, Run, RunEnd, SetGuard};
 
 #[derive(Debug)]
 pub(crate) enum Held {
@@ -14,20 +14,12 @@ pub(crate) enum Held {
 }
 
 impl Held {
-    fn guards(&self) -> Vec<&LockGuard> {
+    /// That of the lock of the name that was given first comes first.
+    pub(crate) fn guards(&self) -> Vec<&LockGuard> {
         match self {
             Held::Lock(guard) => vec![guard],
             Held::Several(set) => set.guards().collect(),
             Held::Job(run) => vec![run.guard()],
-        }
-    }
-
-    /// The token of the lock of the name that was given first.
-    pub(crate) fn fencing_token(&self) -> FencingToken {
-        match self {
-            Held::Lock(guard) => guard.fencing_token(),
-            Held::Several(set) => set.fencing_tokens()[0],
-            Held::Job(run) => run.guard().fencing_token(),
         }
     }
 

@@ -12,7 +12,7 @@ Other users can see the arguments of a process: a URL with a password belongs in
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0   success
-  1   demo, conformance or bench: a promise was broken
+  1   check: the lock is held; release: there is no such entry; demo, conformance or bench: a promise was broken
   64  wrong usage
   69  the service cannot be reached
   70  another error
@@ -20,7 +20,8 @@ Exit codes:
   76  the lock, or the place in its queue, was lost
   77  permission denied
   78  wrong URL or configuration
-  run exits with the exit code of its program; 126 if that cannot be executed, 127 if it was not found.
+  run exits with the exit code of its program; 126 if that cannot be executed, 127 if it was not found. If SIGTERM, SIGINT, SIGHUP or \
+SIGQUIT ended the program, or the wait, run ends by the same signal.
 
 Results go to stdout, everything else to stderr. RUST_LOG=debug shows more, NO_COLOR takes the colours away.";
 
@@ -38,14 +39,23 @@ two fifths of the session at most (4s of 10s), which is the default if that is l
 nobody takes a lock away but by hand, it begins with the loss, and can be of any length. What is left of CMD after a \
 signal had asked that to end has as much time from the signal on.";
 
+pub(crate) const RUN_USAGE: &str = "\
+fairlock run [OPTIONS] <NAME> [--] <CMD>...
+       fairlock run [OPTIONS] <NAME> -c <LINE>";
+
 pub(crate) const RUN: &str = "\
 Signals: SIGTERM, SIGINT, SIGHUP and SIGQUIT are passed on to everything that CMD started, SIGUSR1 and SIGUSR2 to CMD \
 alone. Keys such as Ctrl-C and Ctrl-Z reach CMD as if fairlock was not there.
 
 CMD finds in its environment:
   FAIRLOCK_NAME   the name of the lock
+  FAIRLOCK_KIND   exclusive, shared or semaphore
   FAIRLOCK_TOKEN  the fencing token (of NAME, not of others with --and), a number that grows from holder to holder: let what the lock protects refuse
                   a smaller one than it has seen
+  FAIRLOCK_ID     the entry, as `fairlock queue --json` shows it
+  FAIRLOCK_URL    where the lock lives, so that every fairlock that CMD runs uses the same place
+  FAIRLOCK_HELD   what is held around CMD (JSON): a fairlock that CMD runs, and that would wait for one of those locks, also shared ones and \
+semaphores, would wait for CMD and so for itself. It fails at once with 64, unless it has --allow-nested or --try
 
 Examples:
   fairlock run backup -- ./backup.sh --full
@@ -62,6 +72,10 @@ Run CMD at most once in this period, such as 1h, whoever tries; else exit with 0
 For cron and timers of several machines: one of them runs CMD, the others find that it runs, or has run, and end without a word (but \
 with --verbose). A run counts from its beginning, also if it fails, or if its machine dies in the middle. It may begin a tenth of the period early, a minute \
 at most, because no timer fires exactly. When it ran last, who ran it and how that ended is recorded where the lock lives.";
+
+pub(crate) const ELECT_USAGE: &str = "\
+fairlock elect [OPTIONS] <NAME>
+       fairlock elect [OPTIONS] <NAME> [--] <CMD>...";
 
 pub(crate) const ELECT: &str = "\
 CMD finds FAIRLOCK_NAME and FAIRLOCK_TOKEN in its environment, which is the term: a number that grows from leader to leader. See fairlock run \
@@ -81,6 +95,10 @@ Examples:
   fairlock elect scheduler
   fairlock elect --watch --json scheduler";
 
+pub(crate) const QUEUE_USAGE: &str = "\
+fairlock queue [OPTIONS] <NAME>
+       fairlock queue [OPTIONS] --semaphore [N] <NAME>";
+
 pub(crate) const QUEUE: &str = "\
 JSON: an array of objects, the first in the queue first, with
   position  place in the queue, from 0
@@ -92,12 +110,70 @@ JSON: an array of objects, the first in the queue first, with
   id        identity of the entry
   since     when it was accepted into the queue (RFC 3339), or null
   label     what its owner says about itself
+  host      the machine of its owner, or null if that is not known
+  pid       the process of its owner there, or null
 With --watch: such an array on a line of its own after each change.
 
 Examples:
   fairlock queue nightly/backup
   fairlock queue --watch --semaphore gpu
   fairlock queue --json nightly/backup | jq -r '.[] | select(.holds).label'";
+
+pub(crate) const LOCK: &str = "\
+The shell gets the variables FAIRLOCK_NAME, FAIRLOCK_TOKEN and so on, as a program under `fairlock run`. A script that does not get its lock ends \
+with the exit code, but with --try or --wait, where it has to look at the status. Should it be possible that fairlock is not there at all, \
+write: lock=$(fairlock lock NAME) && eval \"$lock\" || exit
+
+Examples:
+  eval \"$(fairlock lock backup)\"; rsync …; fairlock unlock
+  eval \"$(fairlock lock --try backup)\" || exit 0
+  eval \"$(fairlock lock --for 10m deploy)\"
+  exec 9>>/tmp/backup.lock; eval \"$(fairlock lock --fd 9 backup)\"; …; exec 9>&-";
+
+pub(crate) const UNLOCK: &str = "\
+Exit codes: 0 if the lock was held all the time, 76 if it was lost, or given back, before.";
+
+pub(crate) const JOIN: &str = "\
+Exits with 0 if all ended with 0, else with the exit code of one that did not.
+
+Examples:
+  for f in *.wav; do fairlock run --background --semaphore 4 encode flac \"$f\"; done; fairlock join";
+
+pub(crate) const WAIT_USAGE: &str = "\
+fairlock wait [OPTIONS] <NAME>
+       fairlock wait [OPTIONS] --semaphore [N] <NAME>";
+
+pub(crate) const WAIT: &str = "\
+Exit codes: 0 if it is free, 75 if it was not in time.
+
+Examples:
+  fairlock wait deploy && echo nobody deploys
+  fairlock wait --wait 10m nightly/backup";
+
+pub(crate) const CHECK_USAGE: &str = "\
+fairlock check [OPTIONS] <NAME>
+       fairlock check [OPTIONS] --semaphore [N] <NAME>";
+
+pub(crate) const CHECK: &str = "\
+Prints the label of each holder on a line of its own, or JSON: an array of objects as those of `fairlock queue`.
+
+Exit codes: 0 if it is free, 1 if it is held, or if somebody waits for it.
+
+Examples:
+  holder=$(fairlock check deploy) || echo \"$holder deploys\"
+  fairlock check --wait 5 deploy";
+
+pub(crate) const RELEASE_USAGE: &str = "\
+fairlock release [OPTIONS] <NAME> <ID>
+       fairlock release [OPTIONS] --semaphore [N] <NAME> <ID>";
+
+pub(crate) const RELEASE: &str = "\
+Exit codes: 0 if the entry was removed, 1 if it was not there or the answer was no.
+
+Examples:
+  fairlock queue --json deploy | jq -r '.[0].id'
+  fairlock release deploy 7GmWsuDFNqzxBZzcK2mCaV
+  fairlock release --yes deploy 1764283190000123";
 
 pub(crate) const LIST: &str = "\
 JSON: an array of objects with
@@ -186,11 +262,14 @@ Examples:
   fairlock schema postgres --schema locks | psql app";
 
 pub(crate) const COMPLETIONS: &str = "\
+The script asks fairlock itself, also for the names of locks: of the service of --url or FAIRLOCK_URL.
+
 Examples:
-  source <(fairlock completions bash)
+  echo 'source <(fairlock completions bash)' >> ~/.bashrc
+  echo 'source <(fairlock completions zsh)' >> ~/.zshrc
   fairlock completions fish > ~/.config/fish/completions/fairlock.fish";
 
 pub(crate) const MAN: &str = "\
 Examples:
   fairlock man run | man -l -
-  fairlock man > /usr/local/share/man/man1/fairlock.1";
+  fairlock man --install /usr/local/share/man/man1";

@@ -6,7 +6,6 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use fairlock::FencingToken;
 use rustix::cmsg_space;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -18,12 +17,14 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 
 /// What the guardian is told first, together with the open files, and tells the program: it may start.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Start {
-    /// The token of the lock.
-    pub(crate) token: FencingToken,
+    /// What the program finds in its environment of the lock.
+    pub(crate) variables: Vec<(String, String)>,
     /// Until when the lock is sure to be held; `None`: until it is given back.
     pub(crate) held: Option<Moment>,
+    /// Whether the program gets no open file that keeps the lock.
+    pub(crate) close: bool,
 }
 
 /// What the guardian is told.
@@ -33,8 +34,8 @@ pub(crate) enum Order {
     Held(Option<Moment>),
     /// This signal came.
     Signal(i32),
-    /// A signal that asks to end came from the terminal, which sent it to the program as well.
-    Interrupted,
+    /// This signal came to all in the process group, such as that of a key: to the program as well, if it has not left.
+    Shared(i32),
     /// The report is taken for the end; the lock is given back next.
     Agreed,
 }

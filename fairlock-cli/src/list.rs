@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::arguments::ListOptions;
 use crate::exit::Failure;
 use crate::output::{self, Cell};
-use crate::service::{close, connect};
+use crate::service::{close, look};
 
 /// One lock in JSON. Documented in the help, so: fields may be added, not changed.
 #[derive(Serialize)]
@@ -17,7 +17,7 @@ struct Row {
 }
 
 pub(crate) async fn list(url: Option<&str>, options: &ListOptions) -> Result<ExitCode, Failure> {
-    let service = connect(url).await?;
+    let service = look(url).await?;
     let names = service.names().await;
     close(&*service).await;
     let row = |key: fairlock::LockKey| Row { family: key.family.to_string(), name: key.name.to_string() };

@@ -1,33 +1,46 @@
 //! The command `fairlock`: a program under a fair distributed lock, and views of the queues.
 
+mod again;
 mod arguments;
+mod background;
 mod bench;
 mod chaos;
 mod child;
 mod cleanup;
 mod conformance;
+mod contact;
 mod demo;
 mod descendants;
 mod elect;
+mod environment;
 mod exit;
+mod free;
 mod generate;
 mod guardian;
 mod held;
 mod help;
+mod holder;
 mod link;
 mod list;
+mod lock;
+mod open_file;
 mod output;
 mod patience;
 mod progress;
 mod queue;
+mod release;
 mod run;
 #[cfg(feature = "postgres")]
 mod schema;
 mod service;
+mod shell;
 mod signals;
 mod supervise;
+mod taking;
 mod terminal;
 mod turn_checker;
+mod unlock;
+mod witness;
 
 use std::io;
 use std::process::ExitCode;
@@ -39,7 +52,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::arguments::{Arguments, Command};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 fn main() -> ExitCode {
     // A trial of the suite starts this program again, as another process that holds a lock.
@@ -52,8 +65,12 @@ fn main() -> ExitCode {
     if let Some(exit) = child::become_command() {
         return exit;
     }
+    generate::complete();
     if let Some(ended) = guardian::serve() {
         return ended.unwrap_or_else(|failure| failure.report());
+    }
+    if let Some(exit) = witness::serve().or_else(holder::serve).or_else(background::serve) {
+        return exit;
     }
     let ended = match Arguments::try_parse() {
         Ok(arguments) => execute(&arguments),
@@ -62,16 +79,24 @@ fn main() -> ExitCode {
     ended.unwrap_or_else(|failure| failure.report())
 }
 
-fn execute(Arguments { url, command }: &Arguments) -> Result<ExitCode, Failure> {
+fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let url = arguments.url()?;
     let url = url.as_deref();
-    match command {
+    match &arguments.command {
         Command::Demo(options) => {
             allow_many_files()?;
             on_processors(LevelFilter::WARN, demo::demo(url, options))
         }
-        Command::Run(options) => on_runtime(run::run(url, options)),
-        Command::Elect(options) => on_runtime(elect::elect(url, options)),
+        Command::Run(options) if options.background => background::start(),
+        Command::Run(options) => on_runtime(run::run(url, options, || {})).map(Exit::end),
+        Command::Elect(options) => on_runtime(elect::elect(url, options)).map(Exit::end),
         Command::Queue(options) => on_runtime(queue::queue(url, options)),
+        Command::Lock(options) => lock::lock(options),
+        Command::Unlock(options) => on_runtime(unlock::unlock(options)),
+        Command::Join(options) => on_runtime(background::join(options)),
+        Command::Wait(options) => on_runtime(free::wait(url, options)),
+        Command::Check(options) => on_runtime(free::check(url, options)),
+        Command::Release(options) => on_runtime(release::release(url, options)),
         Command::List(options) => on_runtime(list::list(url, options)),
         Command::Cleanup => on_runtime(cleanup::cleanup(url)),
         Command::Conformance(options) => {
@@ -102,25 +127,26 @@ fn allow_many_files() -> io::Result<()> {
 
 /// Runs what does little itself. One thread beside this one keeps the session while this one is held up, and a machine of many processors
 /// starts no more of them for each program under a lock.
-fn on_runtime(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+fn on_runtime<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     on(Builder::new_multi_thread().worker_threads(1), LevelFilter::WARN, command)
 }
 
 /// Runs what is to use all processors.
-fn on_processors(
+fn on_processors<T>(
     logged: LevelFilter,
-    command: impl Future<Output = Result<ExitCode, Failure>>,
-) -> Result<ExitCode, Failure> {
+    command: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     on(&mut Builder::new_multi_thread(), logged, command)
 }
 
-fn on(
+fn on<T>(
     runtime: &mut Builder,
     logged: LevelFilter,
-    command: impl Future<Output = Result<ExitCode, Failure>>,
-) -> Result<ExitCode, Failure> {
+    command: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     log_to_stderr(logged);
-    let runtime = runtime.enable_all().build()?;
+    let runtime = runtime.enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::from(error).during("no threads can be started"))?;
     let ended = runtime.block_on(command);
     // A name that is still being looked up must not hold up the end.
     runtime.shutdown_background();

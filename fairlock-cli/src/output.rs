@@ -1,6 +1,7 @@
 //! Results on stdout, everything else on stderr.
 
-use std::fmt::Display;
+use std::error::Error;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
@@ -10,12 +11,32 @@ use crate::terminal::{Tone, Toned, coloured, printable, shortened, size};
 
 /// A line of the result.
 pub(crate) fn line(text: impl Display) -> io::Result<()> {
-    writeln!(io::stdout(), "{text}")
+    writeln!(io::stdout(), "{text}").map_err(printing)
 }
 
 /// The result as it is.
 pub(crate) fn raw(bytes: &[u8]) -> io::Result<()> {
-    io::stdout().write_all(bytes)
+    io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()).map_err(printing)
+}
+
+/// Whoever was to read the result is gone, as behind a `head`: nobody is to be told that.
+#[derive(Debug)]
+pub(crate) struct NobodyReads;
+
+impl Display for NobodyReads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads the result")
+    }
+}
+
+impl Error for NobodyReads {}
+
+/// The error of printing a result.
+pub(crate) fn printing(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::other(NobodyReads),
+        _ => error,
+    }
 }
 
 /// The result, for programs.

@@ -1,59 +1,99 @@
-//! What `fairlock run --verbose` says while it waits.
+//! What is said while a lock is waited for.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fairlock::{DistributedLock, EntryId, QueueEntry};
+use tokio::time::Instant;
 
+use crate::arguments::Wanted;
 use crate::output::{age, diagnostic};
 use crate::terminal::{CLEAR_LINE, printable, shortened, size};
 
-/// Follows our entry through its queue: on a terminal with one line that changes, elsewhere with a line for each
-/// change.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    terminal: bool,
-    own: Option<EntryId>,
-    last: String,
+/// Waits for these locks, and says what it waits for: with `--verbose` from the beginning, else a terminal is told after a second.
+pub(crate) async fn waiting<T>(
+    wanted: &Wanted,
+    locks: &[Arc<dyn DistributedLock>],
+    acquired: impl Future<Output = T>,
+) -> T {
+    let terminal = io::stderr().is_terminal();
+    if wanted.quiet || !(wanted.verbose || terminal) {
+        return acquired.await;
+    }
+    let start = Instant::now();
+    let shown_from = if wanted.verbose { start } else { start + PATIENCE };
+    let own = vec![None; locks.len()];
+    let (label, last) = (wanted.label(), String::new());
+    let mut progress = Progress { terminal, start, shown_from, label, own, last, line: Line::default() };
+    tokio::select! {
+        biased;
+        taken = acquired => taken,
+        never = progress.follow(locks) => never,
+    }
 }
 
+/// How long a terminal may wait for an answer without being told why.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often to look.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How often to look for our entry.
 const SEARCH: Duration = Duration::from_millis(50);
 
+/// Follows our entries through their queues: on a terminal with one line that changes, elsewhere with a line for each
+/// change.
+#[derive(Debug)]
+struct Progress {
+    terminal: bool,
+    start: Instant,
+    shown_from: Instant,
+    label: String,
+    /// In each queue.
+    own: Vec<Option<EntryId>>,
+    last: String,
+    line: Line,
+}
+
 impl Progress {
-    pub(crate) fn new() -> Self {
-        Self { terminal: io::stderr().is_terminal(), own: None, last: String::new() }
-    }
-
-    /// Shows where the entry with this label stands, again and again.
-    pub(crate) async fn follow(&mut self, lock: &dyn DistributedLock, label: &str) -> ! {
+    /// Shows where our entries stand, again and again.
+    async fn follow(&mut self, locks: &[Arc<dyn DistributedLock>]) -> ! {
         loop {
-            // Whoever waits for the lock learns of the trouble that there may be.
-            if let Ok(queue) = lock.queue().await {
-                self.show(lock.name().as_str(), label, &queue);
+            for (number, lock) in locks.iter().enumerate() {
+                // Whoever waits for the lock learns of the trouble that there may be.
+                if let Ok(queue) = lock.queue().await {
+                    self.show(number, lock.name().as_str(), &queue);
+                }
             }
-            tokio::time::sleep(if self.own.is_some() { INTERVAL } else { SEARCH }).await;
+            let (found, now) = (self.own.iter().any(Option::is_some), Instant::now());
+            let pause = match self.shown_from.saturating_duration_since(now) {
+                _ if !found => SEARCH,
+                Duration::ZERO => INTERVAL,
+                silent => silent,
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
-    fn show(&mut self, name: &str, label: &str, queue: &[QueueEntry]) {
-        if self.own.is_none() {
-            // Others may have the same label, but we have only just come.
-            self.own = queue.iter().rfind(|entry| entry.label == label).map(|entry| entry.id.clone());
+    fn show(&mut self, number: usize, name: &str, queue: &[QueueEntry]) {
+        let own = &mut self.own[number];
+        if own.is_none() {
+            // Others may have the same label, but not be the same process; and we have only just come.
+            let is_ours =
+                |entry: &&QueueEntry| entry.label == self.label && entry.pid == Some(std::process::id());
+            *own = queue.iter().rfind(is_ours).map(|entry| entry.id.clone());
         }
-        let own = |entry: &&QueueEntry| self.own.as_ref() == Some(&entry.id);
-        let Some(position) = queue.iter().find(own).filter(|own| !own.holds).map(|own| own.position) else {
+        let own = queue.iter().find(|entry| own.as_ref() == Some(&entry.id)).filter(|own| !own.holds);
+        let Some(position) = own.map(|own| own.position).filter(|_| self.shown_from <= Instant::now()) else {
             return;
         };
         let now = SystemTime::now();
-        let waiting = |now| format!("waiting for {name:?}: {position} ahead, {}", holding(queue, now));
+        let behind = |now| format!("{name:?}: {position} ahead, {}", holding(queue, now));
         if self.terminal {
-            redraw(&waiting(Some(now)));
-        } else if waiting(None) != self.last {
-            diagnostic(waiting(Some(now)));
-            self.last = waiting(None);
+            let waited = humantime::format_duration(Duration::from_secs(self.start.elapsed().as_secs()));
+            self.line.show(&format!("waited {waited} for {}", behind(Some(now))));
+        } else if behind(None) != self.last {
+            diagnostic(format_args!("waiting for {}", behind(Some(now))));
+            self.last = behind(None);
         }
     }
 }
@@ -74,14 +114,6 @@ fn redraw(line: &str) {
     let columns = size(&io::stderr()).map_or(usize::MAX, |(columns, _)| columns - 1);
     // There is nobody to tell when stderr is closed.
     let _ = write!(io::stderr(), "{CLEAR_LINE}{}", shortened(&format!("fairlock: {line}"), columns));
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.terminal && self.own.is_some() {
-            let _ = write!(io::stderr(), "{CLEAR_LINE}");
-        }
-    }
 }
 
 /// A line on the terminal that says what goes on, and disappears at the end; nothing elsewhere.

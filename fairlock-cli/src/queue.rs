@@ -11,11 +11,11 @@ use serde::Serialize;
 use crate::arguments::QueueOptions;
 use crate::exit::Failure;
 use crate::output::{self, Cell, age};
-use crate::service::{close, connect};
+use crate::service::{close, look};
 use crate::terminal::{CLEAR_SCREEN, Tone, coloured, size};
 
 pub(crate) async fn queue(url: Option<&str>, options: &QueueOptions) -> Result<ExitCode, Failure> {
-    let service = connect(url).await?;
+    let service = look(url).await?;
     let shown = show(&*service, options).await;
     close(&*service).await;
     shown?;
@@ -23,10 +23,7 @@ pub(crate) async fn queue(url: Option<&str>, options: &QueueOptions) -> Result<E
 }
 
 async fn show(service: &dyn LockService, options: &QueueOptions) -> Result<(), Failure> {
-    let lock = match options.semaphore {
-        Some(limit) => service.semaphore(&options.name, limit.unwrap_or(1))?,
-        None => service.exclusive(&options.name)?,
-    };
+    let lock = options.lock.find(service).await?;
     if options.watch {
         return watch(&lock, options.json).await;
     }
@@ -84,13 +81,13 @@ fn cells(entries: &[QueueEntry], now: SystemTime) -> Vec<[Cell; 6]> {
     entries.iter().map(cells).collect()
 }
 
-fn rows(entries: &[QueueEntry]) -> Vec<Row<'_>> {
+pub(crate) fn rows(entries: &[QueueEntry]) -> Vec<Row<'_>> {
     entries.iter().map(Row::from).collect()
 }
 
 /// One entry in JSON. Documented in the help, so: fields may be added, not changed.
 #[derive(Serialize)]
-struct Row<'e> {
+pub(crate) struct Row<'e> {
     position: usize,
     holds: bool,
     kind: &'static str,
@@ -102,6 +99,8 @@ struct Row<'e> {
     id: &'e str,
     since: Option<String>,
     label: &'e str,
+    host: Option<&'e str>,
+    pid: Option<u32>,
 }
 
 impl<'e> From<&'e QueueEntry> for Row<'e> {
@@ -121,6 +120,8 @@ impl<'e> From<&'e QueueEntry> for Row<'e> {
             id: entry.id.as_str(),
             since: entry.since.map(|since| humantime::format_rfc3339_millis(since).to_string()),
             label: &entry.label,
+            host: entry.host.as_deref(),
+            pid: entry.pid,
         }
     }
 }

@@ -1,168 +1,122 @@
 //! `fairlock run`: a program under a lock.
 
-use std::process::{ExitCode, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use fairlock::{DistributedLock, LockService, LockServiceExt, Released, Result as LockResult, RunEnd, Turn};
+use fairlock::{DistributedLock, LockService, Released, RunEnd};
 
 use crate::arguments::RunOptions;
-use crate::exit::{self, Failure};
+use crate::environment::{Outer, refuse_nested, variables};
+use crate::exit::{self, Exit, Failure};
 use crate::held::Held;
 use crate::link::SHARED;
 use crate::output;
 use crate::patience::Patience;
-use crate::progress::Progress;
-use crate::service::{close, connect, place, shown};
+use crate::service::{check_shared, close, connect, place, shown};
 use crate::signals::Signals;
 use crate::supervise::{Ended, Standby, Supervised, Terms};
+use crate::taking::{Taken, locks, take};
 
-pub(crate) async fn run(url: Option<&str>, options: &RunOptions) -> Result<ExitCode, Failure> {
-    let mut signals = Signals::new()?;
-    if options.verbose {
-        output::diagnostic(format_args!("the locks live at {}", shown(&place(url)?)?));
+/// Runs the program; `started` is told when it runs.
+pub(crate) async fn run(
+    url: Option<&str>,
+    options: &RunOptions,
+    started: impl FnOnce(),
+) -> Result<Exit, Failure> {
+    let mut signals =
+        Signals::new().map_err(|error| Failure::from(error).during("no signals can be received"))?;
+    let place = place(url)?;
+    if options.wanted.verbose {
+        output::diagnostic(format_args!("the locks live at {}", shown(&place)?));
     }
     let patience = Patience::new(options.acquire().wait);
     let service = tokio::select! {
         biased;
-        signal = signals.ending() => return Ok(exit::by_signal(signal)),
+        signal = signals.ending() => return Ok(Exit::Signal(signal)),
         service = patience.repeat(|| connect(url)) => service?,
     };
-    let ended = under_lock(&*service, options, patience, &mut signals).await;
+    let work = Work { service: &*service, place: &place, options, patience };
+    let ended = work.under_lock(&mut signals, started).await;
     close(&*service).await;
     ended
 }
 
-async fn under_lock(
-    service: &dyn LockService,
-    options: &RunOptions,
+/// A program that is to run under its lock.
+struct Work<'w> {
+    service: &'w dyn LockService,
+    place: &'w str,
+    options: &'w RunOptions,
     patience: Patience,
-    signals: &mut Signals,
-) -> Result<ExitCode, Failure> {
-    if !service.capabilities().interprocess {
-        let message = "no other process shares these locks: run needs a directory or a server, \
-                       for example --url file:///var/lib/app/locks or --url zookeeper://localhost:2181";
-        return Err(Failure::new(exit::CONFIG, message));
+}
+
+impl Work<'_> {
+    async fn under_lock(&self, signals: &mut Signals, started: impl FnOnce()) -> Result<Exit, Failure> {
+        let Self { service, place, options, .. } = self;
+        check(*service, options)?;
+        let terms = terms(options, service.session_time())?;
+        let locks = locks(*service, options)?;
+        if options.may_wait_for_itself() {
+            refuse_nested(&locks).await?;
+        }
+        let (taken, standby) = tokio::select! {
+            biased;
+            signal = signals.ending() => return Ok(Exit::Signal(signal)),
+            taken = self.take(&locks, terms) => taken?,
+        };
+        match taken {
+            Taken::Held(held) => {
+                let variables = told(place, &locks, &held)?;
+                holding(held, standby, variables, options, terms, signals, started).await
+            }
+            Taken::NotInTime => Err(options.wanted.not_in_time()),
+            Taken::NotNeeded(why) => {
+                if options.wanted.verbose {
+                    output::diagnostic(why);
+                }
+                Ok(Exit::Code(0))
+            }
+        }
     }
+
+    /// Takes the locks, and has a process ready for the program.
+    async fn take(
+        &self,
+        locks: &[Arc<dyn DistributedLock>],
+        terms: Terms,
+    ) -> Result<(Taken, Standby), Failure> {
+        let command = self.options.command();
+        let failed = |error| Failure::from(error).during("no process can be started for the program");
+        let prepare = async || Standby::new(&command, terms).map_err(failed);
+        let mut standby = self.patience.repeat(&prepare).await?;
+        let taken = take(self.service, locks, self.options).await?;
+        // Somebody may have killed it meanwhile, or it failed for want of open files.
+        if matches!(taken, Taken::Held(_)) && !standby.is_ready()? {
+            standby = self.patience.repeat(&prepare).await?;
+        }
+        Ok((taken, standby))
+    }
+}
+
+fn check(service: &dyn LockService, options: &RunOptions) -> Result<(), Failure> {
+    check_shared(service)?;
     // One of the open files is the program's input.
     if options.and.len() + 2 > SHARED {
         let message = format!("--and can be given {} times at most", SHARED - 2);
         return Err(Failure::new(exit::USAGE, message));
     }
-    let terms = terms(options, service.session_time())?;
-    let lock = lock(service, options)?;
-    let command = options.command();
-    let prepare = async || Ok(Standby::new(&command, lock.name(), terms)?);
-    let taken = tokio::select! {
-        biased;
-        signal = signals.ending() => return Ok(exit::by_signal(signal)),
-        taken = async {
-            let mut standby = patience.repeat(&prepare).await?;
-            let taken = take(service, &lock, options).await?;
-            // Somebody may have killed it meanwhile, or it failed for want of open files.
-            if matches!(taken, Taken::Held(_)) && !standby.is_ready()? {
-                standby = patience.repeat(&prepare).await?;
-            }
-            Ok::<_, Failure>((taken, standby))
-        } => taken?,
-    };
-    let (taken, standby) = taken;
-    match taken {
-        Taken::Held(held) => holding(held, standby, options, terms, signals).await,
-        Taken::NotInTime => {
-            let message = format!("{:?} was not free in time", options.name);
-            Err(Failure::new(options.conflict_exit_code, message))
-        }
-        Taken::NotNeeded(why) => {
-            if options.verbose {
-                output::diagnostic(why);
-            }
-            Ok(ExitCode::SUCCESS)
-        }
-    }
+    Ok(())
 }
 
-enum Taken {
-    Held(Held),
-    NotInTime,
-    /// The job has run, or is being run by somebody else.
-    NotNeeded(String),
-}
-
-async fn take(
-    service: &dyn LockService,
-    lock: &Arc<dyn DistributedLock>,
-    options: &RunOptions,
-) -> Result<Taken, Failure> {
-    if let Some(period) = options.once_per {
-        return begin(service, period, options).await;
-    }
-    let held = match options.and.is_empty() {
-        true => acquire(&**lock, options).await?,
-        false => acquire_all(service, lock, options).await?,
-    };
-    Ok(held.map_or(Taken::NotInTime, Taken::Held))
-}
-
-/// Begins a run of the job, if it is due.
-async fn begin(service: &dyn LockService, period: Duration, options: &RunOptions) -> Result<Taken, Failure> {
-    let name = &options.name;
-    let mut job = service.once(name, period)?.with_label(options.label());
-    if options.again_if_unfinished {
-        job = job.again_if_unfinished();
-    }
-    if options.again_if_failed {
-        job = job.again_if_failed();
-    }
-    Ok(match job.begin().await? {
-        Turn::Ran(run) => Taken::Held(Held::Job(run)),
-        Turn::Busy => Taken::NotNeeded(format!("{name:?} is held: somebody else is at it")),
-        Turn::NotDue(last) => {
-            let began = humantime::format_rfc3339_seconds(last.started);
-            Taken::NotNeeded(format!("{name:?} is not due: {} began it at {began}", last.by))
-        }
-    })
-}
-
-async fn acquire_all(
-    service: &dyn LockService,
-    lock: &Arc<dyn DistributedLock>,
-    options: &RunOptions,
-) -> Result<Option<Held>, Failure> {
-    let mut acquire = options.acquire();
-    let first = (lock, std::mem::replace(&mut acquire.permits, 1));
-    let others = options.and.iter().map(|name| service.exclusive(name));
-    let others = others.collect::<LockResult<Vec<_>>>()?;
-    let all = std::iter::once(first).chain(others.iter().map(|lock| (lock, 1)));
-    Ok(service.all(all)?.acquire_with(&acquire).await?.map(Held::Several))
-}
-
-async fn acquire(lock: &dyn DistributedLock, options: &RunOptions) -> LockResult<Option<Held>> {
-    let acquire = options.acquire();
-    if !options.verbose {
-        return Ok(lock.acquire_with(&acquire).await?.map(Held::Lock));
-    }
-    let (start, mut progress) = (Instant::now(), Progress::new());
-    let guard = tokio::select! {
-        biased;
-        guard = lock.acquire_with(&acquire) => guard?,
-        never = progress.follow(lock, acquire.label.as_deref().unwrap_or_default()) => never,
-    };
-    drop(progress);
-    if let Some(guard) = &guard {
-        let waited = humantime::format_duration(Duration::from_millis(start.elapsed().as_millis() as u64));
-        let token = guard.fencing_token();
-        output::diagnostic(format_args!("got {:?} after {waited}, token {token}", options.name));
-    }
-    Ok(guard.map(Held::Lock))
-}
-
-fn lock(service: &dyn LockService, options: &RunOptions) -> LockResult<Arc<dyn DistributedLock>> {
-    match options.semaphore {
-        Some(limit) => service.semaphore(&options.name, limit),
-        None if options.shared => service.shared(&options.name),
-        None => service.exclusive(&options.name),
-    }
+/// What the program is told of its locks.
+fn told(
+    place: &str,
+    locks: &[Arc<dyn DistributedLock>],
+    held: &Held,
+) -> Result<Vec<(String, String)>, Failure> {
+    let guards = held.guards();
+    let inner = locks.iter().zip(&guards).map(|(lock, guard)| Outer::new(&**lock, guard.fencing_token()));
+    variables(place, &*locks[0], guards[0].id().as_str(), inner.collect())
 }
 
 /// The grace ends with the time for which the lock is sure to be held: four fifths of the session after the last renewal.
@@ -186,18 +140,21 @@ fn terms(options: &RunOptions, session: Option<Duration>) -> Result<Terms, Failu
         );
         return Err(Failure::new(exit::USAGE, message));
     }
-    Ok(Terms { grace, session })
+    Ok(Terms { grace, session, close: options.close })
 }
 
 async fn holding(
     mut held: Held,
     standby: Standby,
+    variables: Vec<(String, String)>,
     options: &RunOptions,
     terms: Terms,
     signals: &mut Signals,
-) -> Result<ExitCode, Failure> {
+    started: impl FnOnce(),
+) -> Result<Exit, Failure> {
     let began = tokio::time::Instant::now();
-    let mut supervised = Supervised::start(standby, &held, terms)?;
+    let mut supervised = Supervised::start(standby, &held, variables, terms)?;
+    started();
     let ended = supervised.attend(signals).await?;
     let asked = supervised.was_asked();
     let _link = supervised.into_link();
@@ -207,11 +164,11 @@ async fn holding(
             if let Some(least) = options.at_least.filter(|_| !asked) {
                 keep(&held, began + least, signals).await;
             }
-            release(held, &options.name, status).await
+            release(held, &options.wanted.name, status).await
         }
         Ended::Revoked => {
             held.ended(RunEnd::Lost("the program was ended for want of the lock".to_owned())).await;
-            Err(revoked(held, &options.name).await)
+            Err(revoked(held, &options.wanted.name).await)
         }
     }
 }
@@ -246,9 +203,9 @@ async fn revoked(held: Held, name: &str) -> Failure {
 }
 
 /// A loss that only the release finds out matters most where the program thinks that all went well.
-async fn release(held: Held, name: &str, status: ExitStatus) -> Result<ExitCode, Failure> {
+async fn release(held: Held, name: &str, status: ExitStatus) -> Result<Exit, Failure> {
     let trouble = match held.release().await {
-        Ok(Released::Held) => return Ok(exit::of_child(status)),
+        Ok(Released::Held) => return Ok(Exit::of_child(status)),
         Ok(Released::Lost(loss)) => Failure::new(exit::LOST, format!("lost {name:?}: {loss}")),
         Err(error) => Failure::from(error).during("the lock will be free when the session ends"),
     };
@@ -256,7 +213,7 @@ async fn release(held: Held, name: &str, status: ExitStatus) -> Result<ExitCode,
         return Err(trouble);
     }
     let _ = trouble.report();
-    Ok(exit::of_child(status))
+    Ok(Exit::of_child(status))
 }
 
 #[cfg(test)]

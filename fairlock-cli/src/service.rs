@@ -1,5 +1,6 @@
 //! The service that the commands work with.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,31 @@ pub(crate) async fn connect(url: Option<&str>) -> Result<Arc<dyn LockService>, F
         return connected.map_err(|error| Failure::from(error).during(&during));
     };
     Ok(fairlock::connect(Config::new(url).with_env_options()?).await?)
+}
+
+/// Connects for those who only look: a directory that is not there is no place where anybody has locks, and not made.
+pub(crate) async fn look(url: Option<&str>) -> Result<Arc<dyn LockService>, Failure> {
+    if let Some(missing) = url.map(shown).transpose()?.and_then(|url| missing_directory(&url)) {
+        return Err(Failure::new(CONFIG, format!("the directory {} does not exist", missing.display())));
+    }
+    connect(url).await
+}
+
+/// The directory that this URL names, if it is not there.
+fn missing_directory(url: &LockUrl) -> Option<PathBuf> {
+    let here = url.scheme() == "file" && url.hosts().is_empty();
+    let directory = here.then(|| PathBuf::from(url.path()))?;
+    directory.try_exists().is_ok_and(|exists| !exists).then_some(directory)
+}
+
+/// Fails where no other process shares the locks: a program under one would have it to itself.
+pub(crate) fn check_shared(service: &dyn LockService) -> Result<(), Failure> {
+    if service.capabilities().interprocess {
+        return Ok(());
+    }
+    let message = "no other process shares these locks: run needs a directory or a server, \
+                   for example --url file:///var/lib/app/locks or --url zookeeper://localhost:2181";
+    Err(Failure::new(CONFIG, message))
 }
 
 /// How the place is shown to people: without secrets.

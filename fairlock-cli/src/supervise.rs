@@ -1,7 +1,6 @@
 //! What `fairlock run` does while its program runs: it tells the guardian of signals and losses.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -9,12 +8,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use fairlock::LockName;
-use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process, set_child_subreaper};
-use rustix::termios::tcgetpgrp;
+use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
 use tokio::process::{Child, Command};
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
+use crate::again::again;
 use crate::descendants::Descendants;
 use crate::exit::Failure;
 use crate::guardian::GUARDIAN;
@@ -22,6 +20,7 @@ use crate::held::Held;
 use crate::link::{Link, Moment, Order, Report, Start, now, share};
 use crate::output;
 use crate::signals::{Signals, asks_to_end};
+use crate::witness::Witness;
 
 /// How the program ended.
 pub(crate) enum Ended {
@@ -31,13 +30,15 @@ pub(crate) enum Ended {
     Revoked,
 }
 
-/// How long a lock is sure to be held, and a program that loses it may run.
+/// How long a lock is sure to be held, a program that loses it may run, and what it has of the lock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
     /// From SIGTERM to SIGKILL.
     pub(crate) grace: Duration,
     /// How long the server lets the session live after a renewal; `None` if it lasts until it is ended.
     pub(crate) session: Option<Duration>,
+    /// Whether the program gets no open file that keeps the lock.
+    pub(crate) close: bool,
 }
 
 /// A guardian that waits for the lock of its program.
@@ -48,16 +49,13 @@ pub(crate) struct Standby {
 }
 
 impl Standby {
-    pub(crate) fn new(command: &[OsString], name: &LockName, terms: Terms) -> io::Result<Self> {
+    pub(crate) fn new(command: &[OsString], terms: Terms) -> io::Result<Self> {
         // What the guardian leaves if it is killed is adopted, and ended.
         set_child_subreaper(Some(getpid()))?;
         let (socket, theirs) = UnixStream::pair()?;
-        let process = Command::new("/proc/self/exe")
-            .arg0("fairlock")
-            .arg(GUARDIAN)
+        let process = Command::from(again("fairlock", GUARDIAN)?)
             .arg(humantime::format_duration(terms.grace).to_string())
             .args(command)
-            .env("FAIRLOCK_NAME", name.as_str())
             .stdin(OwnedFd::from(theirs))
             .spawn()?;
         Ok(Self { process, socket })
@@ -76,6 +74,7 @@ pub(crate) struct Supervised<'g> {
     terms: Terms,
     guardian: Child,
     link: Link,
+    witness: Witness,
     /// Whether a signal was passed on that asks to end.
     asked: bool,
 }
@@ -85,14 +84,20 @@ impl<'g> Supervised<'g> {
     /// than is true.
     const BEATS: u32 = 30;
 
-    pub(crate) fn start(standby: Standby, held: &'g Held, terms: Terms) -> Result<Self, Failure> {
+    /// The program finds these variables in its environment.
+    pub(crate) fn start(
+        standby: Standby,
+        held: &'g Held,
+        variables: Vec<(String, String)>,
+        terms: Terms,
+    ) -> Result<Self, Failure> {
         let Standby { process: guardian, socket } = standby;
         let (stdin, locks) = (io::stdin(), held.descriptors()?);
         let files = std::iter::once(stdin.as_fd()).chain(locks.iter().map(AsFd::as_fd));
         share(&socket, &files.collect::<Vec<_>>())?;
-        let supervised = Self { held, terms, guardian, link: Link::new(socket)?, asked: false };
-        supervised.link.send(&Start { token: held.fencing_token(), held: supervised.held_until() });
-        Ok(supervised)
+        let link = Link::new(socket)?;
+        link.send(&Start { variables, held: held_until(held, terms), close: terms.close });
+        Ok(Self { held, terms, guardian, link, witness: Witness::new()?, asked: false })
     }
 
     /// Waits for the end of the program, and of all that has to end with it.
@@ -120,7 +125,7 @@ impl<'g> Supervised<'g> {
                     }
                     None => return self.unguarded().await,
                 },
-                signal = signals.next() => self.pass_on(signal),
+                signal = signals.next() => self.pass_on(signal, signals).await?,
                 () = beat(&mut beats) => self.tell_until_when(),
                 _ = self.held.lost(), if !lost => {
                     lost = true;
@@ -142,32 +147,42 @@ impl<'g> Supervised<'g> {
         self.link
     }
 
-    fn pass_on(&mut self, signal: Signal) {
-        self.asked |= asks_to_end(signal);
-        self.link.send(&order(signal));
+    /// Passes on what has come, but not what the program got as well: many take the second one as the order to drop everything.
+    async fn pass_on(&mut self, first: Signal, signals: &mut Signals) -> io::Result<()> {
+        /// Who ends one and then all, as timeout(1) does, is not done before that.
+        const MEANWHILE: Duration = Duration::from_millis(20);
+        sleep(MEANWHILE).await;
+        let mut came = signals.sent().await?;
+        came.retain(|signal| *signal != first);
+        came.insert(0, first);
+        let shared = self.witness.saw(&came).await?;
+        for (signal, shared) in came.into_iter().zip(shared) {
+            self.asked |= asks_to_end(signal);
+            let number = signal.as_raw();
+            self.link.send(&if shared { Order::Shared(number) } else { Order::Signal(number) });
+        }
+        Ok(())
     }
 
     /// Whether a signal has asked to end, which the guardian may not know yet.
     async fn asked(&mut self, signals: &mut Signals, status: ExitStatus) -> io::Result<bool> {
-        signals.sent().await?.into_iter().for_each(|signal| self.pass_on(signal));
+        if let Some(first) = signals.sent().await?.into_iter().next() {
+            self.pass_on(first, signals).await?;
+        }
         let ended_by = status.signal().and_then(Signal::from_named_raw);
         if !self.asked && ended_by.is_some_and(asks_to_end) {
             // Whoever sent it may have sent it to both, and another thread be about to tell of it: threads that take signals
             // at the same moment do not keep the order.
             let told = timeout(Duration::from_millis(100), signals.ending()).await;
-            told.into_iter().for_each(|signal| self.pass_on(signal));
+            if let Ok(signal) = told {
+                self.pass_on(signal, signals).await?;
+            }
         }
         Ok(self.asked)
     }
 
     fn tell_until_when(&self) {
-        self.link.send(&Order::Held(self.held_until()));
-    }
-
-    /// Where nobody takes a lock away but by hand, the program may still run for the grace after that.
-    fn held_until(&self) -> Option<Moment> {
-        let remaining = self.held.remaining()?;
-        Some(now().saturating_add(if self.terms.session.is_some() { remaining } else { self.terms.grace }))
+        self.link.send(&Order::Held(held_until(self.held, self.terms)));
     }
 
     fn guardian_id(&self) -> Option<Pid> {
@@ -192,13 +207,8 @@ async fn beat(beats: &mut Option<Interval>) {
     }
 }
 
-/// Keys such as Ctrl-C signal the whole foreground of the terminal, the program too. It must not get the signal
-/// twice: many programs take the second one as the order to drop everything.
-fn order(signal: Signal) -> Order {
-    let from_keyboard = [Signal::INT, Signal::QUIT].contains(&signal) && in_foreground();
-    if from_keyboard { Order::Interrupted } else { Order::Signal(signal.as_raw()) }
-}
-
-fn in_foreground() -> bool {
-    File::open("/dev/tty").is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
+/// Where nobody takes a lock away but by hand, the program may still run for the grace after that.
+fn held_until(held: &Held, terms: Terms) -> Option<Moment> {
+    let remaining = held.remaining()?;
+    Some(now().saturating_add(if terms.session.is_some() { remaining } else { terms.grace }))
 }

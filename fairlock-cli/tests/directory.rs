@@ -268,6 +268,8 @@ async fn shared_locks_and_semaphores() {
     let mut queue: Value = serde_json::from_str(&queue).unwrap();
     let entry = queue[0].as_object_mut().unwrap();
     assert!(entry.remove("id").unwrap().is_string());
+    assert!(entry.remove("host").unwrap().is_string());
+    assert_eq!(entry.remove("pid").unwrap(), three.id().as_raw_pid());
     let since = entry.remove("since").unwrap();
     assert!(humantime::parse_rfc3339(since.as_str().unwrap()).is_ok(), "{since}");
     let expected = json!([{

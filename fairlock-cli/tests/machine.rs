@@ -48,6 +48,11 @@ fn main() -> ExitCode {
             mounts_and_users,
             a_default_place_that_others_do_not_see_is_refused,
         ),
+        trial(
+            "without_proc_it_is_said_what_is_missing",
+            mounts_and_users,
+            without_proc_it_is_said_what_is_missing,
+        ),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -203,4 +208,19 @@ async fn a_default_place_that_others_do_not_see_is_refused() {
     command.args(AS_ROOT).args(["sh", "-c", &script]).env_remove("FAIRLOCK_URL");
     assert_fails(&output(command).await, 78, &["a /var/tmp of its own", "--url file:///"]);
     assert_eq!(fs::read_dir(private).unwrap().count(), 0, "nothing was made");
+}
+
+async fn without_proc_it_is_said_what_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let without_proc = async |line: &str| {
+        let mut command = Command::new("unshare");
+        command.args(AS_ROOT).args(["sh", "-c", &format!("mount -t tmpfs none /proc && {line}")]);
+        command.env("FAIRLOCK_URL", format!("file://{}", directory.path().display()));
+        output(command).await
+    };
+    for line in ["run x echo ran", "run --background x echo ran"] {
+        assert_fails(&without_proc(&format!("{PROGRAM} {line}")).await, 70, &["there is no /proc"]);
+    }
+    let output = without_proc(&format!("{PROGRAM} check x && {PROGRAM} queue --json x")).await;
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"[]\n"[..]), "{output:?}");
 }

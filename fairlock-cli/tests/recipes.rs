@@ -139,6 +139,7 @@ async fn the_locks_of_a_killed_run_are_free_when_its_program_is_gone() {
 #[tokio::test]
 async fn leaders_are_elected_and_shown() {
     let place = place();
+    assert_eq!(place.code(&["run", "scheduler", "true"]).await, Some(0));
     assert_eq!(place.code(&["elect", "scheduler"]).await, Some(75));
     let mut watch = Running::start(place.command(&["elect", "--watch", "scheduler"]));
     watch.expect("").await;

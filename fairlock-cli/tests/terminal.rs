@@ -97,7 +97,7 @@ async fn ctrl_c_ends_the_wait_and_clears_the_progress_line() {
     terminal.until_line("the locks live at file:///").await;
     // The line has no end as long as it changes.
     let shown = terminal.until_text("1 ahead, held by one for ").await;
-    assert!(shown.contains("\r\x1b[2Kfairlock: waiting for \"x\": 1 ahead"), "{shown:?}");
+    assert!(shown.contains("\r\x1b[2Kfairlock: waited 0s for \"x\": 1 ahead"), "{shown:?}");
     terminal.type_in(CTRL_C).await;
     let end = terminal.until_line("exit ").await;
     assert!(end.contains("\r\x1b[2K") && end.trim().ends_with("exit 130"), "{end:?}");
@@ -127,6 +127,7 @@ async fn tables_fit_and_have_colours() {
 #[tokio::test]
 async fn a_watched_queue_is_drawn_anew() {
     let place = Place::directory();
+    assert_eq!(place.code(&["run", "x", "true"]).await, Some(0));
     let mut terminal = on_terminal(&place, "$FAIRLOCK queue --watch x");
     terminal.until_line("\x1b[H\x1b[2J\"x\": 0 in the queue").await;
     let (one, _) = place.holding("one", "x").await;
@@ -147,4 +148,88 @@ async fn a_watched_queue_is_drawn_anew() {
     terminal.type_in(CTRL_C).await;
     terminal.code().await;
     drop(one);
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_loop_of_the_shell() {
+    let place = Place::directory();
+    for shell in ["bash", "sh"] {
+        let line =
+            "for i in 1 2 3; do $FAIRLOCK run x -- sh -c \"echo turn; exec sleep 100\"; done; echo after";
+        let mut terminal = on_terminal(&place, &format!("exec {shell} -c '{line}'"));
+        terminal.until_line("turn").await;
+        terminal.type_in(CTRL_C).await;
+        assert_eq!(rest(&mut terminal).await.trim_matches(['^', 'C', '\r', '\n']), "", "{shell}");
+        assert_eq!(terminal.code().await, Some(128 + 2), "{shell}");
+    }
+}
+
+/// All that is still printed.
+async fn rest(terminal: &mut Running) -> String {
+    let mut rest = String::new();
+    while let Some(line) = terminal.line().await {
+        rest += &line;
+    }
+    rest
+}
+
+#[tokio::test]
+async fn an_interrupt_for_the_command_alone_reaches_the_program_in_the_foreground_as_well() {
+    let place = Place::directory();
+    let program = escaped(&format!("trap 'echo caught; exit 3' INT; echo ready; {LINGER}"));
+    let mut terminal = on_terminal(&place, &format!("echo $$; exec $FAIRLOCK run x -- sh -c \"{program}\""));
+    let fairlock = terminal.pid().await;
+    terminal.until_line("ready").await;
+    send(fairlock, Signal::INT);
+    terminal.until_line("caught").await;
+    assert_eq!(terminal.code().await, Some(3));
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_program_that_has_left_the_group() {
+    let place = Place::directory();
+    for (program, times) in
+        [("echo ready; exec sleep 100", 1), ("trap '' INT; echo ready; exec sleep 100", 2)]
+    {
+        // The program leaves the group itself.
+        let line = format!("trap : INT; $FAIRLOCK run x -- setsid sh -c \"{program}\"; echo exit $?");
+        let mut terminal = on_terminal(&place, &line);
+        terminal.until_line("ready").await;
+        terminal.type_in(CTRL_C).await;
+        if times == 2 {
+            // Otherwise it would count as the same.
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            assert_ne!(place.queue("x").await, []);
+            terminal.type_in(CTRL_C).await;
+        }
+        let exit = terminal.until_line("exit ").await;
+        assert!(exit.trim().ends_with(if times == 1 { "exit 130" } else { "exit 143" }), "{exit:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_terminal_that_waits_is_told_why_until_the_lock_is_had() {
+    let place = Place::directory();
+    let (one, _) = place.holding("one", "x").await;
+    let mut terminal = on_terminal(&place, "$FAIRLOCK run --label two x -- echo ran");
+    place.until_queue("x", &[("one", true), ("two", false)]).await;
+    let mut quiet = on_terminal(&place, "$FAIRLOCK run --quiet --label three x -- echo ran");
+    let mut redirected = on_terminal(&place, "$FAIRLOCK run --label four x -- echo ran 2>&1 | cat");
+    let shown = terminal.until_text("waited 2s for \"x\": 1 ahead, held by one for ").await;
+    assert!(
+        shown.starts_with("\r\x1b[2Kfairlock: waited 1s for \"x\": 1 ahead, held by one for "),
+        "{shown:?}"
+    );
+    in_time("they wait", async { while place.queue("x").await.len() != 4 {} }).await;
+    one.finish().await;
+    assert!(terminal.until_line("ran").await.trim_end().ends_with("\r\x1b[2Kran"));
+    assert_eq!(quiet.line().await.unwrap().trim_end(), "ran");
+    assert_eq!(redirected.line().await.unwrap().trim_end(), "ran");
+}
+
+#[tokio::test]
+async fn a_terminal_that_need_not_wait_is_told_nothing() {
+    let place = Place::directory();
+    let mut terminal = on_terminal(&place, "$FAIRLOCK run x -- sh -c \"sleep 1.5; echo ran\"");
+    assert_eq!(terminal.line().await.unwrap().trim_end(), "ran");
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::capabilities::Capabilities;
 use crate::entry::{Entry, EntryId, FencingToken, LockKey};
-use crate::error::Result;
+use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::queue::standing::{Standing, standing};
 use crate::record::{Recorded, no_records};
 use crate::session::Lease;
@@ -143,6 +143,16 @@ pub trait QueueSession: Debug + Send + Sync + 'static {
     /// Those of [`enqueue`](Self::enqueue).
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed>;
 
+    /// Removes an entry of whatever session, for operators: what [`describe`](Self::describe) calls like this. Its owner finds out as he does
+    /// of every removal by hand. A driver that removes none but its own leaves this as it is.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`enqueue`](Self::enqueue).
+    async fn evict(&self, _lock: &LockKey, _id: &EntryId) -> Result<Removed> {
+        Err(evicts_nobody())
+    }
+
     /// An open file that keeps the entry alive as long as anybody has it open, where the driver has such. Removing the
     /// entry, and closing the session, end it for all of them.
     ///
@@ -218,6 +228,12 @@ pub fn in_one_order<'s>(servers: impl IntoIterator<Item = &'s str>) -> String {
     let mut servers: Vec<&str> = servers.into_iter().collect();
     servers.sort_unstable();
     servers.join(",")
+}
+
+/// The error of those who remove no entries but their own.
+pub(crate) fn evicts_nobody() -> Error {
+    Error::new(ErrorKind::Backend, "this backend removes nobody's entry but its owner's")
+        .with_effect(Effect::None)
 }
 
 /// The answer to an [`enqueue`](QueueSession::enqueue).

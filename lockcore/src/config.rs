@@ -46,11 +46,11 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if the URL is not set, or something of it is not text.
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if the URL is not set, or empty, or something of it is not text.
     pub fn from_env() -> Result<Self> {
         match std::env::var(Self::ENV) {
-            Ok(url) => Self::new(url).with_env_options(),
-            Err(VarError::NotPresent) => {
+            Ok(url) if !url.is_empty() => Self::new(url).with_env_options(),
+            Ok(_) | Err(VarError::NotPresent) => {
                 Err(invalid_config(format!("the environment variable {} is not set", Self::ENV)))
             }
             // The error would show the value.

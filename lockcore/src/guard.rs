@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use crate::entry::FencingToken;
+use crate::entry::{EntryId, FencingToken};
 use crate::error::{Error, Result};
 use crate::loss_signal::{HeldLock, LossSignal};
 use crate::name::LockName;
@@ -29,6 +29,8 @@ pub struct LockGuard {
 pub trait Hold: Debug + Send + Sync + 'static {
     /// The lock's name.
     fn name(&self) -> &LockName;
+    /// Its entry, as the [queue](crate::DistributedLock::queue) shows it.
+    fn id(&self) -> &EntryId;
     /// The token of this hold.
     fn fencing_token(&self) -> FencingToken;
     /// Tells whether it is lost.
@@ -99,6 +101,27 @@ impl LockGuard {
     /// ```
     pub fn name(&self) -> &LockName {
         self.hold.name()
+    }
+
+    /// Its entry, as the [queue](crate::DistributedLock::queue) shows it to others.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::DistributedLockExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// let lock = locks.exclusive("orders/42")?;
+    /// let guard = lock.acquire().await?;
+    /// assert_eq!(*guard.id(), lock.queue().await?[0].id);
+    /// # drop(guard);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn id(&self) -> &EntryId {
+        self.hold.id()
     }
 
     /// A number that grows from guard to guard, for what the lock protects to check.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::backend::UNWATCHED;
+use crate::backend::{UNWATCHED, evicts_nobody};
 use crate::error::Result;
 use crate::guard::LockGuard;
 use crate::lock_kind::LockKind;
@@ -159,6 +159,37 @@ pub trait DistributedLock: Debug + Send + Sync + 'static {
     async fn head_changed(&self, _head: Option<&EntryId>) -> Result<()> {
         tokio::time::sleep(UNWATCHED).await;
         Ok(())
+    }
+
+    /// Takes somebody's place away, by the [id](crate::QueueEntry::id) that the queue shows; whether it was there. For operators, where the owner
+    /// cannot be asked: a holder is told by its [loss](crate::LossSignal), a waiter by an error, but each only when it looks, and whoever is
+    /// next may hold before that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fairlock::{DistributedLockExt, Loss, Released};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fairlock::Result<()> {
+    /// # let locks = fairlock::connect("memory://").await?;
+    /// let lock = locks.exclusive("orders/42")?;
+    /// let guard = lock.acquire().await?;
+    /// assert!(lock.evict(&lock.queue().await?[0].id).await?);
+    /// assert_eq!(guard.release().await?, Released::Lost(Loss::Removed));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the server, whose effect may be unknown: it can be repeated. [`Backend`](crate::ErrorKind::Backend) if the backend cannot do it.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the entry may be removed or not.
+    async fn evict(&self, _id: &EntryId) -> Result<bool> {
+        Err(evicts_nobody())
     }
 
     /// What is recorded about the lock, and what time it is where it lives.

@@ -137,9 +137,7 @@ impl FromStr for LockUrl {
 
     fn from_str(text: &str) -> Result<Self> {
         // The text itself stays out of the messages: it may contain a password.
-        let (scheme, rest) = text
-            .split_once("://")
-            .ok_or_else(|| invalid_config("not a URL: expected scheme://host:port/path?option=value"))?;
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| not_a_url(text))?;
         let valid = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
         if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.chars().all(valid) {
             return Err(invalid_config(
@@ -169,6 +167,14 @@ impl FromStr for LockUrl {
             options: BTreeMap::new(),
         };
         url.with_options(form_urlencoded::parse(query.as_bytes()).into_owned())
+    }
+}
+
+fn not_a_url(text: &str) -> Error {
+    // What begins like a path has no password.
+    match text.starts_with('/') {
+        true => invalid_config(format!("not a URL: the directory {text} is written file://{text}")),
+        false => invalid_config("not a URL: expected scheme://host:port/path?option=value, or file:///path"),
     }
 }
 

@@ -306,6 +306,13 @@ impl QueueSession for Session {
         })
     }
 
+    async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        if self.makes(Mistake::EvictsNobody) {
+            return Ok(Removed::Now);
+        }
+        self.honest.evict(&self.lock(lock), id).await
+    }
+
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
         let mut entries = self.honest.describe(&self.lock(lock)).await?;
         if self.makes(Mistake::ShowsTheQueueBackwards) {

@@ -72,6 +72,9 @@ wrong_drivers! {
     enqueueing_for_a_session_that_has_ended:
         EnqueuesForAnEndedSession, "loss/a_request_that_comes_after_the_end_of_its_session_leaves_nothing",
         "an entry of a session that has ended is in the way";
+    evicting_nobody:
+        EvictsNobody, "operator/any_client_can_remove_a_holder",
+        "it is its turn, but nobody wakes the waiter";
     executing_late_requests:
         ExecutesLateRequests, "disconnect/a_request_that_comes_after_its_removal_brings_nothing_back",
         "an entry came back";

@@ -12,6 +12,7 @@ pub(crate) enum Mistake {
     EndsNoEntriesWithItsSession,
     EnqueuesAgainAfterALostReply,
     EnqueuesForAnEndedSession,
+    EvictsNobody,
     ExecutesLateRequests,
     ForgetsCancelledEntries,
     ForgetsLabels,

@@ -78,6 +78,10 @@ impl QueueSession for TemplateSession {
         Ok(if self.server()?.remove(lock, id) { Removed::Now } else { Removed::Absent })
     }
 
+    async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        self.remove(lock, id).await
+    }
+
     async fn describe(&self, lock: &LockKey) -> Result<Vec<EntryDetails>> {
         Ok(self.server()?.details(lock))
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::arguments;
 use crate::help::{BENCH_KIND, BENCH_ONLY};
 
 #[derive(Debug, Args)]
@@ -62,10 +63,9 @@ pub(super) const REST: u32 = 20;
 fn duration(text: &str) -> Result<Duration, String> {
     const SHORTEST: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_secs(3600);
-    match humantime::parse_duration(text) {
-        Ok(duration) if (SHORTEST..=LONGEST).contains(&duration) => Ok(duration),
-        Ok(_) => Err("not between 1ms and 1h".to_owned()),
-        Err(error) => Err(error.to_string()),
+    match arguments::duration(text)? {
+        duration if (SHORTEST..=LONGEST).contains(&duration) => Ok(duration),
+        _ => Err("not between 1ms and 1h".to_owned()),
     }
 }
 

@@ -2,8 +2,9 @@
 
 #![allow(dead_code, reason = "not every test needs everything")]
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use conformance::server::{Redis, ZooKeeper};
@@ -77,7 +78,7 @@ impl<K: Sync> Place<K> {
     }
 
     pub(crate) async fn code(&self, arguments: &[&str]) -> Option<i32> {
-        self.output(arguments).await.status.code()
+        code(self.output(arguments).await.status)
     }
 
     pub(crate) async fn stdout(&self, arguments: &[&str]) -> String {
@@ -111,6 +112,11 @@ impl<K: Sync> Place<K> {
     }
 }
 
+/// As a shell has it: 128 + n for a process that signal n ended.
+pub(crate) fn code(status: ExitStatus) -> Option<i32> {
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal))
+}
+
 /// Whether a process is there and no corpse: what is killed may stay as one for a while.
 pub(crate) fn runs(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -134,6 +140,7 @@ pub(crate) fn send(pid: i32, signal: Signal) {
 pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) stdin: Option<ChildStdin>,
+    group: Pid,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
@@ -142,7 +149,8 @@ impl Running {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, stdin, lines }
+        let group = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
+        Self { child, stdin, group, lines }
     }
 
     /// The next line that it prints; `None` when everybody who could print is gone.
@@ -198,6 +206,11 @@ impl Running {
         Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap()
     }
 
+    /// The process group of one that has ended, too.
+    pub(crate) fn group(&self) -> Pid {
+        self.group
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.id(), signal).unwrap();
     }
@@ -207,7 +220,7 @@ impl Running {
     }
 
     pub(crate) async fn code(&mut self) -> Option<i32> {
-        in_time("the command ends", self.child.wait()).await.unwrap().code()
+        code(in_time("the command ends", self.child.wait()).await.unwrap())
     }
 
     pub(crate) async fn finish(mut self) {

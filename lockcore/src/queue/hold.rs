@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tracing::{Instrument, Span};
 
 use crate::backend::Removed;
-use crate::entry::FencingToken;
+use crate::entry::{EntryId, FencingToken};
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::guard::{Hold, Released};
 use crate::loss_signal::LossSignal;
@@ -74,6 +74,10 @@ impl Drop for QueueHold {
 impl Hold for QueueHold {
     fn name(&self) -> &LockName {
         &self.ticket.lock.name
+    }
+
+    fn id(&self) -> &EntryId {
+        &self.ticket.id
     }
 
     fn fencing_token(&self) -> FencingToken {

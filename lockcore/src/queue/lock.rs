@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use tracing::Instrument;
 
+use crate::backend::Removed;
 use crate::entry::{Entry, EntryId, EntryKind, FencingToken, LockKey};
 use crate::error::{Result, invalid_input};
 use crate::guard::LockGuard;
@@ -164,6 +165,12 @@ impl DistributedLock for QueueLock {
             open.session().head_changed(&self.key, head).await
         });
         tokio::time::timeout(trusted(), changed).await.unwrap_or(Ok(()))
+    }
+
+    async fn evict(&self, id: &EntryId) -> Result<bool> {
+        let evicted =
+            self.ask("remove an entry of", |open| async move { open.session().evict(&self.key, id).await });
+        Ok(evicted.await? == Removed::Now)
     }
 
     async fn record(&self) -> Result<Recorded> {
