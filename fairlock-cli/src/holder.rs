@@ -77,7 +77,10 @@ async fn hold(url: Option<&str>, options: &LockOptions) -> Result<(), Failure> {
     let Some(Request { shell }) = link.next().await else { return Ok(()) };
     let service = match connect(url).await {
         Ok(service) => service,
-        Err(failure) => return Ok(failed(&link, &failure)),
+        Err(failure) => {
+            failed(&link, &failure);
+            return Ok(());
+        }
     };
     let held = tokio::select! {
         held = take(url, &*service, options, shell, file) => held.map(Some),

@@ -38,6 +38,8 @@ mod signals;
 mod supervise;
 mod taking;
 mod terminal;
+#[cfg(feature = "top")]
+mod top;
 mod turn_checker;
 mod unlock;
 mod witness;
@@ -97,6 +99,8 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Wait(options) => on_runtime(free::wait(url, options)),
         Command::Check(options) => on_runtime(free::check(url, options)),
         Command::Release(options) => on_runtime(release::release(url, options)),
+        #[cfg(feature = "top")]
+        Command::Top => on_runtime(top::top(url)),
         Command::List(options) => on_runtime(list::list(url, options)),
         Command::Cleanup => on_runtime(cleanup::cleanup(url)),
         Command::Conformance(options) => {

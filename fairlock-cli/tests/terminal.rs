@@ -233,3 +233,31 @@ async fn a_terminal_that_need_not_wait_is_told_nothing() {
     let mut terminal = on_terminal(&place, "$FAIRLOCK run x -- sh -c \"sleep 1.5; echo ran\"");
     assert_eq!(terminal.line().await.unwrap().trim_end(), "ran");
 }
+
+#[tokio::test]
+#[cfg(feature = "top")]
+async fn top_shows_all_locks_and_takes_one_away_after_a_question() {
+    let place = Place::directory();
+    let (mut one, _) = place.holding("one", "x").await;
+    let (quiet, _) = place.holding("quiet", "a").await;
+    let mut two = place.run(&["--label", "two"], "x", UNTIL_INPUT_ENDS);
+    place.until_queue("x", &[("one", true), ("two", false)]).await;
+    let mut terminal = on_terminal(&place, "$FAIRLOCK top; echo exit $?");
+    terminal.until_text("2 locks in use").await;
+    // The one that is waited for comes first.
+    terminal.type_in(b"\r").await;
+    terminal.until_text("2 in the queue").await;
+    terminal.type_in(b"xn").await;
+    terminal.until_text("away from one").await;
+    assert_eq!(place.queue("x").await.len(), 2);
+    terminal.type_in(b"xy").await;
+    two.token("x").await;
+    assert_eq!(one.code().await, Some(76));
+    terminal.type_in(b"q").await;
+    assert!(terminal.until_line("exit ").await.trim().ends_with("exit 0"));
+    for run in [two, quiet] {
+        run.finish().await;
+    }
+    let output = place.output(&["top"]).await;
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+}

@@ -124,6 +124,12 @@ pub(crate) enum Command {
     #[command(after_help = RELEASE, override_usage = RELEASE_USAGE)]
     Release(ReleaseOptions),
 
+    /// Show all locks that somebody holds or waits for, live, those with most waiters first
+    ///
+    /// Keys: up and down choose, Enter looks into a lock, x takes it away from the chosen entry, after a question, Esc goes back, q quits.
+    #[cfg(feature = "top")]
+    Top,
+
     /// Show the locks that somebody holds, waits for, or left traces of
     #[command(after_help = LIST)]
     List(ListOptions),
