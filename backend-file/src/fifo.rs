@@ -23,8 +23,20 @@ pub(crate) fn write_label(mut file: &File, label: &str) -> io::Result<()> {
 
 /// Tells those who wait for an entry that it is gone, and what its owner knew of those ahead. A waiter who misses that looks for
 /// itself.
-pub(crate) fn write_departure(mut file: &File, ahead: &Ahead) {
-    if let Err(error) = file.write(ahead.text().unwrap_or_else(|| "\n".to_owned()).as_bytes()) {
+pub(crate) fn write_departure(file: &File, ahead: &Ahead) {
+    write(file, &ahead.text().unwrap_or_else(|| NOTHING.to_owned()));
+}
+
+/// Tells those who wait for an entry that somebody else removed it.
+pub(crate) fn ring(file: &File) {
+    write(file, NOTHING);
+}
+
+/// Wakes, and says nothing.
+const NOTHING: &str = "\n";
+
+fn write(mut file: &File, text: &str) {
+    if let Err(error) = file.write(text.as_bytes()) {
         tracing::debug!(%error, "those who wait are not told");
     }
 }

@@ -169,10 +169,15 @@ impl Queue {
         Ok(Some(standing))
     }
 
-    /// Removes the entry, whosever it is; whether it was there.
+    /// Removes the entry, whosever it is; whether it was there. Those who wait for it are woken, as its owner may be stopped.
     pub(crate) fn evict(&self, id: &EntryId) -> Result<bool> {
-        let node = self.nodes()?.into_iter().find(|node| node.id == *id);
-        node.map_or(Ok(false), |node| self.directory.remove(&node.name))
+        let Some(node) = self.nodes()?.into_iter().find(|node| node.id == *id) else { return Ok(false) };
+        let file = self.directory.change(&node.name)?;
+        let removed = self.directory.remove(&node.name)?;
+        if let Some(file) = file {
+            fifo::ring(&file);
+        }
+        Ok(removed)
     }
 
     /// All that is known of the entries that live, in order.

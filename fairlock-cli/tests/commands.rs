@@ -94,6 +94,13 @@ fn the_option_goes_before_the_environment() {
 }
 
 #[test]
+fn options_come_from_the_environment_as_well() {
+    let mut list = command(&["list"]);
+    list.env("FAIRLOCK_URL", "memory://").env("FAIRLOCK_OPTION_SESSION_TIMEOUT", "soon");
+    assert_fails(&list.output().unwrap(), 78, "option session_timeout=\"soon\" is not a duration");
+}
+
+#[test]
 fn run_refuses_locks_that_no_other_process_shares() {
     let output = fairlock("memory://", &["run", "x", "--", "echo", "ran"]);
     assert_fails(&output, 78, "no other process shares these locks");

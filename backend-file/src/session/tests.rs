@@ -345,3 +345,33 @@ async fn whoever_closes_a_session_has_nothing_left_whoever_else_does() {
     };
     assert_eq!(tokio::join!(close(), close()), (false, false));
 }
+
+#[tokio::test]
+async fn a_watch_that_is_set_again_finds_what_nobody_told() {
+    let root = tempfile::tempdir().unwrap();
+    let (holder, waiter) = (session(&root), session(&root));
+    let (held, _) = enqueue(&holder).await;
+    let (waiting, _) = enqueue(&waiter).await;
+    let (lock, ids) = (key(), [held, waiting.clone()]);
+    let path = waiter.entries.root.path(&lock, &waiting).unwrap().unwrap();
+    std::fs::remove_file(path).unwrap();
+    let watch = waiter.watch(&lock, &waiting, &ids, Revision::default());
+    let standing = tokio::time::timeout(Duration::from_secs(60), watch).await.expect("it asks at once");
+    assert_eq!(standing.unwrap(), Some(Standing::Absent));
+}
+
+#[tokio::test]
+async fn an_entry_that_somebody_takes_away_wakes_whoever_waits_for_it_although_its_owner_does_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let (holder, waiter) = (session(&root), session(&root));
+    let (held, _) = enqueue(&holder).await;
+    let (waiting, _) = enqueue(&waiter).await;
+    // As of somebody who has waited for long, and looks for nothing by itself.
+    let (lock, ids) = (key(), [held.clone(), waiting.clone()]);
+    let mut watch = std::pin::pin!(waiter.watch(&lock, &waiting, &ids, Revision::default()));
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut watch).await;
+    assert!(early.is_err(), "woken while the entry is there");
+    assert_eq!(waiter.evict(&lock, &held).await.unwrap(), Removed::Now);
+    let standing = tokio::time::timeout(Duration::from_secs(60), watch).await.expect("woken");
+    assert_eq!(standing.unwrap(), Some(Standing::Holds));
+}

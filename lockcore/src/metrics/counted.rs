@@ -65,6 +65,10 @@ impl QueueSession for Counted {
         self.count("remove", self.session.remove(lock, id)).await
     }
 
+    async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
+        self.count("evict", self.session.evict(lock, id)).await
+    }
+
     fn descriptor(&self, lock: &LockKey, id: &EntryId) -> Result<Option<OwnedFd>> {
         self.session.descriptor(lock, id)
     }
