@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fairlock::{DistributedLock, EntryKind, LockService, QueueEntry};
+use fairlock::{DistributedLock, DistributedLockExt, EntryKind, LockService, QueueEntry};
 use serde::Serialize;
 
 use crate::arguments::QueueOptions;
@@ -36,22 +36,26 @@ async fn show(service: &dyn LockService, options: &QueueOptions) -> Result<(), F
 
 /// Shows every change until somebody interrupts it, or the service cannot be reached.
 async fn watch(lock: &Arc<dyn DistributedLock>, json: bool) -> Result<(), Failure> {
-    /// How often to look.
+    /// How often a terminal is told how old the entries are.
     const INTERVAL: Duration = Duration::from_millis(500);
-    let mut last = None;
+    let mut views = lock.watch_queue();
+    let mut view = views.next().await?;
     loop {
-        let entries = lock.queue().await?;
         match size(&io::stdout()) {
-            Some(size) if !json => redraw(lock.name().as_str(), &entries, size)?,
-            _ if last.as_ref() == Some(&entries) => {}
-            _ if json => output::line(serde_json::to_string(&rows(&entries)).map_err(io::Error::from)?)?,
+            Some(size) if !json => {
+                redraw(lock.name().as_str(), &view, size)?;
+                if let Ok(changed) = tokio::time::timeout(INTERVAL, views.next()).await {
+                    view = changed?;
+                }
+                continue;
+            }
+            _ if json => output::line(serde_json::to_string(&rows(&view)).map_err(io::Error::from)?)?,
             _ => {
-                output::table(HEADER, &cells(&entries, SystemTime::now()))?;
+                output::table(HEADER, &cells(&view, SystemTime::now()))?;
                 output::line("")?;
             }
         }
-        last = Some(entries);
-        tokio::time::sleep(INTERVAL).await;
+        view = views.next().await?;
     }
 }
 

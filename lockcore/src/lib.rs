@@ -22,6 +22,7 @@ mod error;
 mod guard;
 mod label;
 mod lock;
+mod lock_ext;
 mod lock_kind;
 mod loss_signal;
 #[cfg(feature = "metrics")]
@@ -53,7 +54,8 @@ pub use config::{Config, OptionValue};
 pub use entry::{Entry, EntryId, EntryKind, Family, FencingToken, LockKey};
 pub use error::{Effect, Error, ErrorKind, Result};
 pub use guard::{Hold, LockGuard, Released};
-pub use lock::{DistributedLock, DistributedLockExt};
+pub use lock::DistributedLock;
+pub use lock_ext::DistributedLockExt;
 pub use lock_kind::LockKind;
 pub use loss_signal::{HeldLock, LossSignal};
 pub use name::LockName;

@@ -44,10 +44,10 @@ fn a_file_is_read_each_time() {
 
 #[test]
 fn a_variable_is_read() {
-    let secret = Secret::in_variable("CARGO_PKG_NAME");
+    let secret = Secret::in_variable("PATH");
     assert_eq!(
-        (secret.read().unwrap().as_str(), format!("{secret:?}")),
-        ("fairlock-core", "Secret(in $CARGO_PKG_NAME)".into())
+        (secret.read().ok(), format!("{secret:?}")),
+        (std::env::var("PATH").ok(), "Secret(in $PATH)".into())
     );
 }
 

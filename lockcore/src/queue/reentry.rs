@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use crate::entry::LockKey;
+use crate::label::decode;
 use crate::loss_signal::LossSignal;
 
 /// A wait, or a hold, of more than this is long.
@@ -95,6 +96,7 @@ impl LongWait {
 }
 
 fn warn(lock: &LockKey, holder: &str, waiter: &str) {
+    let [holder, waiter] = [holder, waiter].map(|text| decode(text).label);
     let name = &lock.name;
     tracing::warn!(
         %name, holder, waiter,
