@@ -44,6 +44,11 @@ impl Queue {
         Ok(queue(self.family, self.directory.names()?))
     }
 
+    /// The last of those of an entry: an earlier one is what a failed attempt to add it has left.
+    fn node(&self, id: &EntryId) -> Result<Option<Node>> {
+        Ok(self.nodes()?.into_iter().rfind(|node| node.id == *id))
+    }
+
     /// All entries that live, in order.
     pub(crate) fn living(&self) -> Result<Vec<Node>> {
         let mut living = Vec::new();
@@ -124,14 +129,12 @@ impl Queue {
 
     /// Where the file of an entry lies.
     pub(crate) fn path(&self, id: &EntryId) -> Result<Option<PathBuf>> {
-        let own = self.nodes()?.into_iter().find(|node| node.id == *id);
-        Ok(own.map(|own| self.directory.path().join(own.name)))
+        Ok(self.node(id)?.map(|own| self.directory.path().join(own.name)))
     }
 
     /// Where one of these entries stands.
     pub(crate) fn standing(&self, id: &EntryId) -> Result<Standing> {
-        let own = self.nodes()?.into_iter().find(|node| node.id == *id);
-        match own {
+        match self.node(id)? {
             Some(own) if self.lives(&own.name)? => Ok(self.stand(&own, &mut self.ahead(&own)?)?.0),
             _ => Ok(Standing::Absent),
         }
@@ -171,7 +174,7 @@ impl Queue {
 
     /// Removes the entry, whosever it is; whether it was there. Those who wait for it are woken, as its owner may be stopped.
     pub(crate) fn evict(&self, id: &EntryId) -> Result<bool> {
-        let Some(node) = self.nodes()?.into_iter().find(|node| node.id == *id) else { return Ok(false) };
+        let Some(node) = self.node(id)? else { return Ok(false) };
         let file = self.directory.change(&node.name)?;
         let removed = self.directory.remove(&node.name)?;
         if let Some(file) = file {
