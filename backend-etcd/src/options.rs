@@ -4,7 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
-use lockcore::{Credentials, Error, ErrorKind, LockUrl, Result, Secret, TlsFiles, UrlOption, tls};
+use lockcore::{
+    Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, Error, ErrorKind, LockUrl, Result, Secret,
+    TlsFiles, UrlOption, tls,
+};
 
 /// The schemes of URLs that mean etcd, without and with TLS.
 pub const SCHEMES: [&str; 2] = [SCHEME, SCHEME_TLS];
@@ -34,8 +37,6 @@ pub const OPTIONS: [UrlOption; 10] = [
 
 const DEFAULT_PORT: u16 = 2379;
 const DEFAULT_ROOT: &str = "/fairlock";
-const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(10);
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// However short the session: a loaded server needs some time to answer.
 const LEAST_PATIENCE: Duration = Duration::from_millis(500);

@@ -217,7 +217,7 @@ impl Requests {
         let Some(seen) = seen else { return Ok(Removed::Absent) };
         let stay = seen.position.stay(&self.lock_prefix(lock));
         let delete = Txn::new().when([there(&stay)]).and_then([TxnOp::delete(&*stay.key, None)]);
-        Ok(if self.txn(delete).await?.succeeded() { Removed::Now } else { Removed::Absent })
+        Ok(Removed::from(self.txn(delete).await?.succeeded()))
     }
 
     /// Removes the entry, and makes sure that it does not come back.
@@ -247,7 +247,7 @@ impl Requests {
         let then = [TxnOp::delete(&*stay.key, None), self.read_head(lock, kind)];
         let answer = self.txn(Txn::new().when([there(&stay)]).and_then(then)).await?;
         if !answer.succeeded() {
-            return Ok(if executed { Removed::Now } else { Removed::Absent });
+            return Ok(Removed::from(executed));
         }
         let head_range = range(&answer, 1)?;
         if !head_range.kvs().is_empty() {

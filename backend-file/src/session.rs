@@ -309,13 +309,13 @@ impl QueueSession for FileSession {
         let own = place.lock_owned().await.take();
         self.entries.left.add(lock);
         let removed = self.briefly(move |_| Ok(own.is_some_and(Own::remove))).await?;
-        Ok(if removed { Removed::Now } else { Removed::Absent })
+        Ok(Removed::from(removed))
     }
 
     async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
         let (lock, id) = (lock.clone(), id.clone());
         let evicted = move |root: &Root| root.queue(&lock)?.map_or(Ok(false), |queue| queue.evict(&id));
-        Ok(if self.blocking(evicted).await? { Removed::Now } else { Removed::Absent })
+        Ok(Removed::from(self.blocking(evicted).await?))
     }
 
     fn descriptor(&self, lock: &LockKey, id: &EntryId) -> Result<Option<OwnedFd>> {

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lockcore::queue::QueueLocks;
-use lockcore::{Capabilities, Clocks, Error, ErrorKind, Failover, Loss, QueueBackend, QueueSession, Result};
+use lockcore::{
+    Capabilities, Clocks, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, Error, ErrorKind, Failover, Loss,
+    QueueBackend, QueueSession, Result,
+};
 
 use crate::link::{Fault, Link};
 use crate::server::Memory;
@@ -38,9 +41,7 @@ impl Memory {
 
 impl MemoryClient {
     /// How long a session lives without a connection, unless it is set.
-    pub const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
-    /// How long opening a session waits for a connection.
-    const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+    pub const SESSION_TIMEOUT: Duration = DEFAULT_SESSION_TIMEOUT;
 
     /// The same client, with sessions that live this long without a connection.
     #[must_use]
@@ -183,11 +184,11 @@ impl QueueBackend for MemoryClient {
     }
 
     fn connect_timeout(&self) -> Duration {
-        Self::CONNECT_TIMEOUT
+        DEFAULT_CONNECT_TIMEOUT
     }
 
     async fn open_session(&self) -> Result<Arc<dyn QueueSession>> {
-        if tokio::time::timeout(Self::CONNECT_TIMEOUT, self.link.connected()).await.is_err() {
+        if tokio::time::timeout(DEFAULT_CONNECT_TIMEOUT, self.link.connected()).await.is_err() {
             return Err(Error::new(
                 ErrorKind::Unreachable,
                 "this client of the memory is disconnected: see MemoryClient::disconnect",

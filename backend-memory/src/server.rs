@@ -160,7 +160,7 @@ impl Memory {
             state.spare = queue.remove();
         }
         self.heads.notify_waiters();
-        if removed { Removed::Now } else { Removed::Absent }
+        Removed::from(removed)
     }
 
     /// Where the entry stands when it holds, or has left. To whoever holds already, only that it has left is news.

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use lockcore::{Credentials, LockUrl, Result, Secret, UrlOption, host_and_port};
+use lockcore::{
+    Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, LockUrl, Result, Secret, UrlOption,
+    host_and_port,
+};
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
@@ -41,8 +44,6 @@ pub const OPTIONS: [UrlOption; 10] = [
 
 const DEFAULT_PORT: u16 = 5432;
 const DEFAULT_SCHEMA: &str = "fairlock";
-const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(10);
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// However short the session: a loaded server needs some time to answer.
 const LEAST_PATIENCE: Duration = Duration::from_millis(500);

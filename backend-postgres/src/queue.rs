@@ -102,10 +102,7 @@ impl Shared {
                 ready.call(Call::Remove, &parameters).await
             }))
             .await?;
-        match there.ok_or_else(makes_no_sense)? {
-            true => Ok(Removed::Now),
-            false => Ok(Removed::Absent),
-        }
+        there.map(Removed::from).ok_or_else(makes_no_sense)
     }
 
     /// Removes the entry in the name of its session, which lets go of its advisory lock when it next renews.
@@ -119,7 +116,7 @@ impl Shared {
             self.requests.request(async |ready| ready.link.client().query(&text, &[&bytes, &id]).await),
         );
         let removed = rows.await?.iter().any(|row| row.try_get(0).unwrap_or(false));
-        Ok(if removed { Removed::Now } else { Removed::Absent })
+        Ok(Removed::from(removed))
     }
 
     /// Lets those behind know that an entry holds, where others may hold beside it.

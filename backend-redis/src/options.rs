@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use lockcore::{Credentials, Error, ErrorKind, LockUrl, Result, Secret, TlsFiles, UrlOption};
+use lockcore::{
+    Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, Error, ErrorKind, LockUrl, Result, Secret,
+    TlsFiles, UrlOption,
+};
 
 /// The schemes of URLs that mean Redis; `rediss` is `redis` with TLS.
 pub const SCHEMES: [&str; 4] = ["redis", "rediss", "redis+sentinel", "redis+cluster"];
@@ -42,8 +45,6 @@ pub const OPTIONS: [UrlOption; 15] = [
 const DEFAULT_PORT: u16 = 6379;
 const DEFAULT_SENTINEL_PORT: u16 = 26379;
 const DEFAULT_PREFIX: &str = "fairlock:";
-const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(10);
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Which servers, where on them, and as whom. `Debug` does not show the password.
 #[derive(Clone, PartialEq, Eq)]

@@ -170,7 +170,7 @@ impl Shared {
             there => there?,
         };
         self.entries.forget(id);
-        Ok(if there { Removed::Now } else { Removed::Absent })
+        Ok(Removed::from(there))
     }
 
     /// Removes the entry of another session. Whoever waits looks by himself, and removes what is left of it.
@@ -181,7 +181,7 @@ impl Shared {
             self.connection.ask::<u64>(Purpose { operation: "removal", lock: Some(lock) }, &call).await;
         match removed {
             Err(error) if is_overwritten(&error) => Ok(Removed::Absent),
-            removed => Ok(if removed? > 0 { Removed::Now } else { Removed::Absent }),
+            removed => Ok(Removed::from(removed? > 0)),
         }
     }
 

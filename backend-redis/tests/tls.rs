@@ -1,14 +1,17 @@
 //! Certificates, of the servers and of ours, against real servers.
 
 use backend_redis::{Redis, RedisOptions};
-use conformance::certificates::{Certificates, REFUSED};
-use conformance::deadline::within;
+use conformance::certificates::{Certificates, REFUSED, counts_when_renewed, is_refused};
 use conformance::server;
 use lockcore::queue::QueueLocks;
-use lockcore::{DistributedLockExt, ErrorKind, LockService, QueueBackend, Released, TlsFiles};
+use lockcore::{DistributedLockExt, LockService, Released, TlsFiles};
 
 async fn connect(url: &str) -> lockcore::Result<QueueLocks> {
     QueueLocks::connect(Redis::new(RedisOptions::from_url(&url.parse()?)?)).await
+}
+
+fn with_tls(server: &server::Redis, files: TlsFiles) -> Redis {
+    Redis::new(RedisOptions::new(server.address()).with_tls(files))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,14 +32,8 @@ async fn what_tls_refuses_is_told_with_server_and_reason() {
     for (certificate, cases) in REFUSED {
         let server = server::Redis::start_tls(certificates.of(certificate)).await.unwrap();
         for (authority, ours, reason) in cases {
-            let options = RedisOptions::new(server.address()).with_tls(certificates.files(authority, *ours));
-            let error = within("a refusal", Redis::new(options).open_session()).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error:?}");
-            let text = error.to_string();
-            assert!(
-                text.contains(server.address()) && text.contains(reason),
-                "{certificate} {authority} {ours:?}: {text}"
-            );
+            is_refused(with_tls(&server, certificates.files(authority, *ours)), server.address(), reason)
+                .await;
         }
     }
 }
@@ -50,10 +47,7 @@ async fn what_tls_refuses_of_sentinels_and_nodes_is_told_as_well() {
         [RedisOptions::sentinel([server.address()], "main"), RedisOptions::cluster([server.address()])]
     {
         let options = options.with_tls(certificates.files("other-ca", Some("client")));
-        let error = within("a refusal", Redis::new(options).open_session()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error:?}");
-        let text = error.to_string();
-        assert!(text.contains(server.address()) && text.contains("UnknownIssuer"), "{text}");
+        is_refused(Redis::new(options), server.address(), "UnknownIssuer").await;
     }
 }
 
@@ -62,18 +56,13 @@ async fn what_tls_refuses_of_sentinels_and_nodes_is_told_as_well() {
 async fn without_a_file_the_authorities_of_the_machine_count() {
     let certificates = Certificates::new().unwrap();
     let server = server::Redis::start_tls(certificates.of("server")).await.unwrap();
-    let options = RedisOptions::new(server.address()).with_tls(TlsFiles::new());
-    let error = within("a refusal", Redis::new(options).open_session()).await.unwrap_err();
-    assert!(error.to_string().contains("UnknownIssuer"), "{error:?}");
+    is_refused(with_tls(&server, TlsFiles::new()), server.address(), "UnknownIssuer").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_was_renewed_is_used_by_the_next_session() {
     let certificates = Certificates::new().unwrap();
     let server = server::Redis::start_tls(certificates.of("server")).await.unwrap();
-    let files = certificates.files("ca", Some("stranger"));
-    let backend = Redis::new(RedisOptions::new(server.address()).with_tls(files));
-    assert_eq!(backend.open_session().await.unwrap_err().kind(), ErrorKind::InvalidConfig);
-    certificates.replace("stranger", "client").unwrap();
-    backend.open_session().await.unwrap();
+    let backend = with_tls(&server, certificates.files("ca", Some("stranger")));
+    counts_when_renewed(&certificates, backend).await;
 }

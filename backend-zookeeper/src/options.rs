@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use lockcore::{Credentials, Error, ErrorKind, LockUrl, Result, Secret, TlsFiles, UrlOption};
+use lockcore::{
+    Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_SESSION_TIMEOUT, Error, ErrorKind, LockUrl, Result, Secret,
+    TlsFiles, UrlOption,
+};
 use zookeeper_client::{Acl, Acls, AuthId, Client, Connector, Permission};
 
 use crate::sasl;
@@ -47,8 +50,6 @@ pub const OPTIONS: [UrlOption; 12] = [
 ];
 
 const DEFAULT_PORT: u16 = 2181;
-const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(10);
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Which servers, where on them, and as whom. `Debug` does not show credentials.
 #[derive(Clone, PartialEq, Eq)]

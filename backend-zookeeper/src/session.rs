@@ -226,14 +226,14 @@ impl QueueSession for ZooKeeperSession {
             None => false,
         };
         self.own_entries.forget(lock, id);
-        Ok(if removed { Removed::Now } else { Removed::Absent })
+        Ok(Removed::from(removed))
     }
 
     async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
         let found = self.details(lock).await?.into_iter().find(|(_, entry)| entry.id == *id);
         let Some((node, _)) = found else { return Ok(Removed::Absent) };
         let removed = delete(&*self.link.connection().await?, &self.path(lock, &node.name)).await?;
-        Ok(if removed { Removed::Now } else { Removed::Absent })
+        Ok(Removed::from(removed))
     }
 
     async fn head_changed(&self, lock: &LockKey, head: Option<&EntryId>) -> Result<()> {

@@ -4,9 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lockcore::TlsFiles;
+use lockcore::{ErrorKind, QueueBackend, TlsFiles};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
+
+use crate::deadline::within;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -119,4 +121,38 @@ impl Certificates {
         }
         Ok(())
     }
+}
+
+/// Opens a session that TLS must not allow: it ends at once, with an error that names the server and the reason.
+///
+/// # Panics
+///
+/// If it does not.
+///
+/// # Cancel safety
+///
+/// Safe to drop.
+pub async fn is_refused(backend: impl QueueBackend, server: &str, reason: &str) {
+    let opened = within("a refusal", backend.open_session()).await;
+    let Err(error) = opened else { panic!("TLS lets it in: {backend:?}") };
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains(server) && text.contains(reason), "{backend:?}: {text}");
+}
+
+/// Opens a session of a backend whose client has the certificate `stranger`: that is refused, and no longer when it has been replaced.
+///
+/// # Panics
+///
+/// If it is not so.
+///
+/// # Cancel safety
+///
+/// Safe to drop.
+pub async fn counts_when_renewed(certificates: &Certificates, backend: impl QueueBackend) {
+    let refused = within("a refusal", backend.open_session()).await;
+    assert!(refused.is_err_and(|error| error.kind() == ErrorKind::InvalidConfig), "{backend:?}");
+    certificates.replace("stranger", "client").expect("the files are there");
+    let opened = within("a session", backend.open_session()).await;
+    assert!(opened.is_ok(), "{backend:?}: {opened:?}");
 }

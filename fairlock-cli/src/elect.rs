@@ -10,16 +10,14 @@ use crate::arguments::ElectOptions;
 use crate::exit::{Exit, Failure, NOT_IN_TIME};
 use crate::output;
 use crate::run::run;
-use crate::service::{close, look};
+use crate::service::looking;
 
 pub(crate) async fn elect(url: Option<&str>, options: &ElectOptions) -> Result<Exit, Failure> {
     if let Some(campaign) = options.campaign() {
         return run(url, &campaign, || {}).await;
     }
-    let service = look(url).await?;
-    let shown = show(&*service, options).await;
-    close(&*service).await;
-    shown.map(|()| Exit::Code(0))
+    looking(url, async |service| show(service, options).await).await?;
+    Ok(Exit::Code(0))
 }
 
 async fn show(service: &dyn LockService, options: &ElectOptions) -> Result<(), Failure> {

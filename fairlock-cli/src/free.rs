@@ -9,14 +9,11 @@ use crate::arguments::{CheckOptions, FreeOptions};
 use crate::exit::{Failure, HELD, NOT_IN_TIME};
 use crate::output;
 use crate::queue::rows;
-use crate::service::{close, look};
+use crate::service::looking;
 
 /// Returns when the lock is free. Takes nothing.
 pub(crate) async fn wait(url: Option<&str>, options: &FreeOptions) -> Result<ExitCode, Failure> {
-    let service = look(url).await?;
-    let free = becomes_free(&*service, options, None).await;
-    close(&*service).await;
-    match free? {
+    match looking(url, async |service| becomes_free(service, options, None).await).await? {
         None => Ok(ExitCode::SUCCESS),
         Some(_) => Err(Failure::new(NOT_IN_TIME, "it was not free in time")),
     }
@@ -24,10 +21,10 @@ pub(crate) async fn wait(url: Option<&str>, options: &FreeOptions) -> Result<Exi
 
 /// Says who holds the lock, if anybody does.
 pub(crate) async fn check(url: Option<&str>, options: &CheckOptions) -> Result<ExitCode, Failure> {
-    let service = look(url).await?;
-    let free = becomes_free(&*service, &options.free, Some(Duration::ZERO)).await;
-    close(&*service).await;
-    let holders: Vec<QueueEntry> = free?.into_iter().flatten().filter(|entry| entry.holds).collect();
+    let free =
+        async |service: &dyn LockService| becomes_free(service, &options.free, Some(Duration::ZERO)).await;
+    let queue = looking(url, free).await?;
+    let holders: Vec<QueueEntry> = queue.into_iter().flatten().filter(|entry| entry.holds).collect();
     if options.json {
         output::json(&rows(&holders))?;
     } else {

@@ -16,7 +16,7 @@ use tokio::runtime::Builder;
 use crate::arguments::{Arguments, CompletionsOptions, ManOptions};
 use crate::exit::{Failure, USAGE};
 use crate::output;
-use crate::service::{close, look};
+use crate::service::looking;
 
 /// Set by the script of a shell that asks how a command line can go on.
 const COMPLETE: &str = "FAIRLOCK_COMPLETE";
@@ -53,10 +53,8 @@ pub(crate) fn lock_names(begun: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 async fn names() -> Result<Vec<String>, Failure> {
-    let service = look(url()?.as_deref()).await?;
-    let names = service.names().await;
-    close(&*service).await;
-    let mut names: Vec<String> = names?.into_iter().map(|key| key.name.to_string()).collect();
+    let names = looking(url()?.as_deref(), async |service| Ok(service.names().await?)).await?;
+    let mut names: Vec<String> = names.into_iter().map(|key| key.name.to_string()).collect();
     names.sort();
     names.dedup();
     Ok(names)

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::arguments::ListOptions;
 use crate::exit::Failure;
 use crate::output::{self, Cell};
-use crate::service::{close, look};
+use crate::service::looking;
 
 /// One lock in JSON. Documented in the help, so: fields may be added, not changed.
 #[derive(Serialize)]
@@ -17,11 +17,8 @@ struct Row {
 }
 
 pub(crate) async fn list(url: Option<&str>, options: &ListOptions) -> Result<ExitCode, Failure> {
-    let service = look(url).await?;
-    let names = service.names().await;
-    close(&*service).await;
     let row = |key: fairlock::LockKey| Row { family: key.family.to_string(), name: key.name.to_string() };
-    let mut names = names?;
+    let mut names = looking(url, async |service| Ok(service.names().await?)).await?;
     names.sort();
     let rows: Vec<Row> = names.into_iter().map(row).collect();
     if options.json {

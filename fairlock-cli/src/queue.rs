@@ -11,14 +11,11 @@ use serde::Serialize;
 use crate::arguments::QueueOptions;
 use crate::exit::Failure;
 use crate::output::{self, Cell, age};
-use crate::service::{close, look};
+use crate::service::looking;
 use crate::terminal::{CLEAR_SCREEN, Tone, coloured, size};
 
 pub(crate) async fn queue(url: Option<&str>, options: &QueueOptions) -> Result<ExitCode, Failure> {
-    let service = look(url).await?;
-    let shown = show(&*service, options).await;
-    close(&*service).await;
-    shown?;
+    looking(url, async |service| show(service, options).await).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,14 +10,11 @@ use fairlock::{LockService, QueueEntry};
 use crate::arguments::ReleaseOptions;
 use crate::exit::{Failure, NOT_THERE, USAGE};
 use crate::output::{self, age};
-use crate::service::{close, look};
+use crate::service::looking;
 use crate::terminal::printable;
 
 pub(crate) async fn release(url: Option<&str>, options: &ReleaseOptions) -> Result<ExitCode, Failure> {
-    let service = look(url).await?;
-    let released = evict(&*service, options).await;
-    close(&*service).await;
-    released?;
+    looking(url, async |service| evict(service, options).await).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -58,11 +58,22 @@ pub(crate) async fn connect(url: Option<&str>) -> Result<Arc<dyn LockService>, F
 }
 
 /// Connects for those who only look: a directory that is not there is no place where anybody has locks, and not made.
-pub(crate) async fn look(url: Option<&str>) -> Result<Arc<dyn LockService>, Failure> {
+async fn look(url: Option<&str>) -> Result<Arc<dyn LockService>, Failure> {
     if let Some(missing) = url.map(shown).transpose()?.and_then(|url| missing_directory(&url)) {
         return Err(Failure::new(CONFIG, format!("the directory {} does not exist", missing.display())));
     }
     connect(url).await
+}
+
+/// What somebody finds who only [looks](look).
+pub(crate) async fn looking<T>(
+    url: Option<&str>,
+    work: impl AsyncFnOnce(&dyn LockService) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let service = look(url).await?;
+    let found = work(&*service).await;
+    close(&*service).await;
+    found
 }
 
 /// The directory that this URL names, if it is not there.

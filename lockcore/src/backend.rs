@@ -14,6 +14,7 @@ use crate::queue::standing::{Standing, standing};
 use crate::record::{Recorded, no_records};
 use crate::session::Lease;
 use crate::snapshot::{EntryDetails, Revision, Snapshot};
+use crate::url_options::DEFAULT_CONNECT_TIMEOUT;
 
 /// Where locks live: something that opens [sessions](QueueSession).
 ///
@@ -35,7 +36,7 @@ pub trait QueueBackend: Debug + Send + Sync + 'static {
 
     /// How long [opening a session](Self::open_session) may take, and so how long a try waits for an answer.
     fn connect_timeout(&self) -> Duration {
-        Duration::from_secs(5)
+        DEFAULT_CONNECT_TIMEOUT
     }
 
     /// Opens a new session, verified by one round trip, within the [connect timeout](Self::connect_timeout).
@@ -252,4 +253,11 @@ pub enum Removed {
     Now,
     /// The entry was not there (any more).
     Absent,
+}
+
+/// Whether it was there.
+impl From<bool> for Removed {
+    fn from(there: bool) -> Self {
+        if there { Removed::Now } else { Removed::Absent }
+    }
 }

@@ -79,6 +79,12 @@ mod tests {
             "\u{1f}01:-:abc",
             "\u{1f}+1:-:abc",
             "\u{1f}1:-:é",
+            "a\u{1f}-:3",
+            "a\u{1f}b\u{1f}-:01",
+            "a\u{1f}b\u{1f}-:+1",
+            "a\u{1f}é\u{1f}-:1",
+            "a\u{1f}b\u{1f}9:1",
+            "ab\u{1f}1:1",
         ] {
             assert_eq!(decode(text), Text { label: text, value: None, origin: None });
         }

@@ -8,6 +8,12 @@ use crate::secret::{Credentials, Secret};
 use crate::tls_files::TlsFiles;
 use crate::url::LockUrl;
 
+/// The session timeout of options that say nothing, as [`UrlOption::SESSION_TIMEOUT`] has it for URLs.
+pub const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The connect timeout of options that say nothing, as [`UrlOption::CONNECT_TIMEOUT`] has it for URLs.
+pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// An option of a URL. A driver declares those that it reads, and gets its defaults from there; the documentation is checked
 /// against the same declarations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,4 +212,15 @@ fn duration(text: &str) -> Option<Duration> {
         Err(_) => humantime::parse_duration(text).ok(),
     };
     parsed.filter(|duration| !duration.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_and_options_have_the_same_defaults() {
+        assert_eq!(duration(UrlOption::SESSION_TIMEOUT.default), Some(DEFAULT_SESSION_TIMEOUT));
+        assert_eq!(duration(UrlOption::CONNECT_TIMEOUT.default), Some(DEFAULT_CONNECT_TIMEOUT));
+    }
 }

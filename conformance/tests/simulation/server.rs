@@ -230,7 +230,7 @@ impl State {
         self.removed.insert(id.clone());
         let before = self.now(lock);
         self.change(lock, |rows| rows.retain(|row| row.queued.id != *id));
-        Ok(if self.now(lock) > before { Removed::Now } else { Removed::Absent })
+        Ok(Removed::from(self.now(lock) > before))
     }
 
     pub(super) fn describe(&self, lock: &LockKey) -> Vec<EntryDetails> {

@@ -75,7 +75,7 @@ impl QueueSession for TemplateSession {
     }
 
     async fn remove(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {
-        Ok(if self.server()?.remove(lock, id) { Removed::Now } else { Removed::Absent })
+        Ok(Removed::from(self.server()?.remove(lock, id)))
     }
 
     async fn evict(&self, lock: &LockKey, id: &EntryId) -> Result<Removed> {

@@ -14,21 +14,22 @@ use ratatui::widgets::{Clear, TableState};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::exit::{Failure, USAGE};
-use crate::service::{close, look};
+use crate::service::looking;
 
 pub(crate) async fn top(url: Option<&str>) -> Result<ExitCode, Failure> {
     if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
         let message = "top needs a terminal; fairlock list --json and fairlock queue --json do not";
         return Err(Failure::new(USAGE, message));
     }
-    let service = look(url).await?;
-    let mut terminal = ratatui::try_init()?;
-    let mut top = Top::new(&*service);
-    let ended = top.run(&mut terminal).await;
-    ratatui::try_restore()?;
-    close(&*service).await;
-    ended?;
+    looking(url, on_screen).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn on_screen(service: &dyn LockService) -> Result<(), Failure> {
+    let mut terminal = ratatui::try_init()?;
+    let ended = Top::new(service).run(&mut terminal).await;
+    ratatui::try_restore()?;
+    ended
 }
 
 /// A lock, and who stands in its queue.

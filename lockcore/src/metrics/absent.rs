@@ -42,7 +42,7 @@ impl Held {
     pub(crate) fn ends(&mut self, _loss: Option<Loss>) {}
 }
 
-pub(crate) fn renewal_was_late(_delay: Duration) {}
+pub(crate) fn renewed_late(_delay: Duration) {}
 
 pub(crate) fn counted(session: Arc<dyn QueueSession>, _counting: &Counting) -> Arc<dyn QueueSession> {
     session

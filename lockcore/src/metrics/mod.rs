@@ -11,7 +11,7 @@ mod names;
 mod recorded;
 
 #[cfg(not(feature = "metrics"))]
-pub(crate) use absent::{Counting, Held, counted, renewal_was_late};
+pub(crate) use absent::{Counting, Held, counted, renewed_late};
 #[cfg(feature = "metrics")]
 pub(crate) use counted::counted;
 #[cfg(feature = "metrics")]
@@ -19,7 +19,7 @@ pub use names::{ALL, Kind, Metric, describe};
 #[cfg(feature = "metrics")]
 pub use recorded::label_locks;
 #[cfg(feature = "metrics")]
-pub(crate) use recorded::{Counting, Held, renewal_was_late};
+pub(crate) use recorded::{Counting, Held, renewed_late};
 
 /// How an acquisition ended.
 #[derive(Debug, Clone, Copy)]

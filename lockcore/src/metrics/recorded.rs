@@ -150,6 +150,6 @@ impl fmt::Debug for Held {
 }
 
 /// A renewal was sent so much later than planned.
-pub(crate) fn renewal_was_late(delay: Duration) {
+pub(crate) fn renewed_late(delay: Duration) {
     histogram!(names::LATENESS).record(delay);
 }

@@ -168,7 +168,11 @@ impl Run<'_> {
     }
 
     fn failed(&mut self, error: Error) -> Event {
-        tracing::debug!(name = %self.request.lock.name, %error, "request failed");
+        let name = &self.request.lock.name;
+        tracing::debug!(%name, %error, "request failed");
+        if self.backoff.is_longest() && !is_outage(&error) {
+            self.sessions.tell_failure(name, &error);
+        }
         let failure = Failure::from(&error);
         self.error = Some(error);
         Event::Failed(failure)

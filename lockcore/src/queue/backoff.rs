@@ -30,6 +30,11 @@ impl Backoff {
         pause
     }
 
+    /// Whether so much has failed already that the pauses grow no more: for a second or so.
+    pub(super) fn is_longest(&self) -> bool {
+        self.next == Self::LONGEST
+    }
+
     pub(super) async fn pause(&mut self) {
         tokio::time::sleep(self.next()).await;
     }

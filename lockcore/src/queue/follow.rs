@@ -1,19 +1,17 @@
 //! Follows the sessions of a service: tells what becomes of each, and opens the next one when it is lost.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::time::{Instant, sleep};
 
 use crate::error::Error;
 use crate::metrics::Counting;
+use crate::name::LockName;
 use crate::queue::backoff::Backoff;
 use crate::queue::sessions::Sessions;
+use crate::seldom::Seldom;
 use crate::session::{EventSender, Lease, Loss, SessionEvent, SessionEvents, SessionState};
-
-/// How often one thing is logged at most, however often it happens.
-const PERIOD: Duration = Duration::from_secs(10);
 
 /// Tells what becomes of the sessions of one service: to its subscribers each event, to the log what operators have to know.
 #[derive(Debug)]
@@ -24,12 +22,13 @@ pub(super) struct Reports {
     logged: Mutex<Logged>,
 }
 
-/// When each was logged last.
+/// Each is logged seldom.
 #[derive(Debug, Default)]
 struct Logged {
-    doubts: Option<Instant>,
-    losses: Option<Instant>,
-    ends: Option<Instant>,
+    doubts: Seldom,
+    losses: Seldom,
+    ends: Seldom,
+    failures: Seldom,
 }
 
 impl Reports {
@@ -46,34 +45,38 @@ impl Reports {
         self.events.subscribe()
     }
 
+    fn logged(&self) -> MutexGuard<'_, Logged> {
+        // Nothing panics while it is held.
+        self.logged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is asked for a lock fails again and again, though the server can be reached. The wait goes on: whatever it is may pass.
+    pub(super) fn tell_failure(&self, name: &LockName, error: &Error) {
+        if self.logged().failures.is_due() {
+            let (place, error) = (&*self.place, error as &dyn std::error::Error);
+            tracing::warn!(server = place, %name, error, "a lock is waited for in vain, as requests fail again and again");
+        }
+    }
+
     pub(super) fn tell(&self, event: SessionEvent, held: usize) {
         self.events.send(event);
         self.counting.session(event);
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        let Logged { doubts, losses, ends } = &mut *logged;
+        let mut logged = self.logged();
+        let Logged { doubts, losses, ends, .. } = &mut *logged;
         let place = &*self.place;
         match event {
-            SessionEvent::Doubtful { .. } if is_due(doubts) => {
+            SessionEvent::Doubtful { .. } if doubts.is_due() => {
                 tracing::warn!(server = place, held, "{event}; what is held is still held");
             }
-            SessionEvent::Lost { loss, .. } if loss != Loss::Closed && is_due(losses) => {
+            SessionEvent::Lost { loss, .. } if loss != Loss::Closed && losses.is_due() => {
                 tracing::warn!(server = place, held, %loss, "session lost, and with it everything that was held");
             }
-            SessionEvent::Recovered { .. } | SessionEvent::Reopened { .. } if is_due(ends) => {
+            SessionEvent::Recovered { .. } | SessionEvent::Reopened { .. } if ends.is_due() => {
                 tracing::info!(server = place, held, "{event}");
             }
             _ => {}
         }
     }
-}
-
-fn is_due(last: &mut Option<Instant>) -> bool {
-    let now = Instant::now();
-    let due = last.is_none_or(|last| now.duration_since(last) >= PERIOD);
-    if due {
-        *last = Some(now);
-    }
-    due
 }
 
 /// Opens sessions until there is one, as long as anybody uses the service.
@@ -127,13 +130,14 @@ impl Followed {
         self.reports.tell(event, self.held.load(Ordering::Relaxed));
     }
 
-    /// Tells that it is lost, unless that was told before, and says when it was.
-    pub(super) fn tell_loss(&self, loss: Loss) -> Instant {
+    /// Tells that it is lost, unless that was told before, and says when it was; `None` if it is not lost.
+    pub(super) fn tell_loss(&self) -> Option<Instant> {
+        let loss = self.lease.loss()?;
         let tell = || {
             self.tell(SessionEvent::Lost { loss, held: self.held.load(Ordering::Relaxed) });
             Instant::now()
         };
-        *self.lost.get_or_init(tell)
+        Some(*self.lost.get_or_init(tell))
     }
 
     /// Tells what becomes of it, until it is lost; why it is.
@@ -155,7 +159,7 @@ impl Followed {
 /// the service alive.
 pub(super) async fn follow(session: Arc<Followed>, sessions: Weak<Sessions>) {
     let loss = session.follow().await;
-    session.tell_loss(loss);
+    session.tell_loss();
     drop(session);
     if loss != Loss::Closed {
         open_next(sessions).await;

@@ -9,7 +9,7 @@ use tracing::{Instrument, Span};
 use crate::backend::Removed;
 use crate::entry::{EntryId, FencingToken};
 use crate::error::{Effect, Error, ErrorKind, Result};
-use crate::guard::{Hold, Released};
+use crate::hold::{Hold, Released};
 use crate::loss_signal::LossSignal;
 use crate::metrics::Held;
 use crate::name::LockName;

@@ -65,7 +65,7 @@ impl QueueLock {
                 format!("{} permits asked for, but it has {limit}: ask for 1 to {limit}", options.permits);
             return Err(invalid_input(message));
         }
-        let label = options.label.as_ref().unwrap_or(&ORIGIN);
+        let label = label(options);
         if label.len() > Entry::MAX_LABEL {
             let message =
                 format!("a label has at most {} bytes, this one has {}", Entry::MAX_LABEL, label.len());
@@ -105,6 +105,11 @@ static ORIGIN: LazyLock<Arc<str>> = LazyLock::new(|| {
     format!("{}:{}", host.to_string_lossy(), std::process::id()).into()
 });
 
+/// What an entry with these options is labelled with.
+fn label(options: &AcquireOptions) -> &Arc<str> {
+    options.label.as_ref().unwrap_or(&ORIGIN)
+}
+
 /// What entries are labelled with whose owners say nothing.
 pub(crate) fn default_label() -> &'static str {
     &ORIGIN
@@ -129,13 +134,9 @@ impl DistributedLock for QueueLock {
     }
 
     async fn acquire_with(&self, options: &AcquireOptions) -> Result<Option<LockGuard>> {
-        let subject = Subject {
-            lock: &self.key,
-            kind: self.kind,
-            label: options.label.as_ref().unwrap_or(&ORIGIN),
-            place: self.sessions.place(),
-        };
-        let acquisition = subject.acquisition();
+        let acquisition =
+            Subject { lock: &self.key, kind: self.kind, label: label(options), place: self.sessions.place() }
+                .acquisition();
         let counted = self.sessions.counting().waiting(&self.key, self.kind);
         let grant = match self.request(options) {
             Ok(request) => acquire(&self.sessions, &request).instrument(acquisition.span.clone()).await,
@@ -147,7 +148,7 @@ impl DistributedLock for QueueLock {
             Err(_) => Outcome::Failed,
         });
         let token = grant.as_ref().ok().and_then(Option::as_ref).map(|grant| grant.token);
-        let span = acquisition.ends(token, subject);
+        let span = acquisition.ends(token);
         let grant = grant.map_err(doing("acquire", Some(&self.key), self.sessions.place()))?;
         Ok(grant.map(|grant| LockGuard::new(Box::new(QueueHold::new(grant, counted, span)))))
     }

@@ -13,6 +13,7 @@ use crate::capabilities::Capabilities;
 use crate::entry::LockKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{Counting, counted};
+use crate::name::LockName;
 use crate::queue::backoff::Backoff;
 use crate::queue::follow::{Followed, Reports, follow, open_next};
 use crate::queue::open::OpenSession;
@@ -106,6 +107,11 @@ impl Sessions {
         self.backend.identity()
     }
 
+    /// Tells that what is asked for this lock fails again and again.
+    pub(super) fn tell_failure(&self, name: &LockName, error: &Error) {
+        self.reports.tell_failure(name, error);
+    }
+
     /// Counts what becomes of its locks and sessions.
     pub(super) fn counting(&self) -> &Counting {
         self.reports.counting()
@@ -194,9 +200,7 @@ impl Sessions {
             return Err(Error::lost(Loss::Closed));
         }
         let before = state.last.replace(open.clone());
-        let event = match before
-            .and_then(|before| before.lease().loss().map(|loss| before.followed().tell_loss(loss)))
-        {
+        let event = match before.and_then(|before| before.followed().tell_loss()) {
             Some(lost) => SessionEvent::Reopened { after: lost.elapsed() },
             None => SessionEvent::Connected,
         };

@@ -32,12 +32,12 @@ macro_rules! span {
     }};
 }
 
-impl Subject<'_> {
+impl<'a> Subject<'a> {
     /// From the call to the grant, or the end without one.
-    pub(super) fn acquisition(self) -> Acquisition {
+    pub(super) fn acquisition(self) -> Acquisition<'a> {
         let span = span!("fairlock.acquire", self);
         let since = (!span.is_disabled()).then(Instant::now);
-        Acquisition { span, since }
+        Acquisition { subject: self, span, since }
     }
 
     /// From the grant until the lock is given back.
@@ -47,22 +47,23 @@ impl Subject<'_> {
 }
 
 /// The span of an acquisition.
-pub(super) struct Acquisition {
+pub(super) struct Acquisition<'a> {
+    subject: Subject<'a>,
     pub(super) span: Span,
     /// Unless nobody looks.
     since: Option<Instant>,
 }
 
-impl Acquisition {
+impl Acquisition<'_> {
     /// It is over; the span of the hold, if it was granted.
-    pub(super) fn ends(self, token: Option<FencingToken>, subject: Subject<'_>) -> Span {
+    pub(super) fn ends(self, token: Option<FencingToken>) -> Span {
         if let Some(since) = self.since {
             let waited = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.span.record("wait_ms", waited);
         }
         let Some(token) = token else { return Span::none() };
         self.span.record("lock.token", token.get());
-        let hold = subject.hold();
+        let hold = self.subject.hold();
         hold.record("lock.token", token.get());
         hold
     }

@@ -4,7 +4,8 @@ use tokio::time::Instant;
 
 use crate::entry::FencingToken;
 use crate::error::Result;
-use crate::guard::{LockGuard, Released};
+use crate::guard::LockGuard;
+use crate::hold::Released;
 use crate::loss_signal::HeldLock;
 use crate::session::Loss;
 

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use crate::entry::{Family, FencingToken};
 use crate::error::{Error, Result, invalid_input};
-use crate::guard::{LockGuard, Released, protected};
+use crate::guard::{LockGuard, protected};
+use crate::hold::Released;
 use crate::lock::DistributedLock;
 use crate::lock_kind::LockKind;
 use crate::name::LockName;

@@ -12,10 +12,8 @@ use tokio::time::{sleep, timeout};
 use crate::chance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics;
+use crate::seldom::Seldom;
 use crate::session::{Lease, Loss, Moment};
-
-/// How often a session that is renewed late is told of at most.
-const WARNING_PERIOD: Duration = Duration::from_secs(10);
 
 /// The requests with which a driver keeps one session alive, for [`keep_alive`].
 ///
@@ -65,12 +63,12 @@ pub async fn keep_alive(lease: &Lease, server: &mut impl KeepAlive) -> Loss {
 }
 
 async fn repeat<S: KeepAlive>(lease: &Lease, server: &mut S) -> Infallible {
-    let (mut failures, mut told, mut warned) = (0, lease.last_renewal(), None);
+    let (mut failures, mut told, mut warnings) = (0, lease.last_renewal(), Seldom::default());
     if let Some(interval) = lease.renewal_interval().filter(|_| !S::FIRST_AT_ONCE) {
         sleep(lease.now().until(told + interval)).await;
     }
     loop {
-        match connected(lease, server, told, (&mut failures, &mut warned)).await {
+        match connected(lease, server, told, (&mut failures, &mut warnings)).await {
             Ok(()) => tracing::debug!("connection lost"),
             Err(error) => {
                 tracing::debug!(%error, "session not renewed");
@@ -89,7 +87,7 @@ async fn connected<S: KeepAlive>(
     lease: &Lease,
     server: &mut S,
     mut told: Moment,
-    (failures, warned): (&mut u32, &mut Option<Moment>),
+    (failures, warnings): (&mut u32, &mut Seldom),
 ) -> Result<()> {
     server.connect().await?;
     loop {
@@ -106,9 +104,8 @@ async fn connected<S: KeepAlive>(
         // Not before: a server that acknowledges one renewal and then hangs up is not asked without a pause.
         *failures = 0;
         let delay = next.until(lease.now());
-        metrics::renewal_was_late(delay);
-        if is_late(delay, interval) && warned.is_none_or(|warned| warned + WARNING_PERIOD <= lease.now()) {
-            *warned = Some(lease.now());
+        metrics::renewed_late(delay);
+        if is_late(delay, interval) && warnings.is_due() {
             warn_of(delay);
         }
     }
