@@ -23,12 +23,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::child::Program;
 use crate::descendants::{Descendants, reap};
 use crate::exit::{Failure, OTHER};
+use crate::files;
 use crate::link::{Link, Moment, Order, Report, Start, now, shared};
 use crate::output;
 use crate::signals::{Signals, asks_to_end};
 
 /// Tells this program, as its first argument, to be a guardian. The grace and the command follow.
 pub(crate) const GUARDIAN: &str = "__guardian";
+
+/// What a guardian opens from the time on at which the lock is had.
+const FILES: usize = 6;
 
 /// Where this process was started as a guardian: what came of it.
 pub(crate) fn serve() -> Option<Result<ExitCode, Failure>> {
@@ -50,6 +54,9 @@ async fn guard(grace: Duration, command: Vec<OsString>) -> Result<ExitCode, Fail
     set_child_subreaper(Some(getpid())).map_err(io::Error::from)?;
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut program = Program::new(&command)?;
+    // Whoever lacks them ends while the lock is waited for, and another one is started when it is had.
+    files::expect(FILES)
+        .map_err(|error| Failure::from(error).during("no process can be ready for the program yet"))?;
     let mut files = shared(&socket)?;
     if files.is_empty() {
         // The lock was not had.

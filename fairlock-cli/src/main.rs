@@ -14,6 +14,7 @@ mod descendants;
 mod elect;
 mod environment;
 mod exit;
+mod files;
 mod free;
 mod generate;
 mod guardian;
@@ -48,7 +49,6 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -86,7 +86,7 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let url = url.as_deref();
     match &arguments.command {
         Command::Demo(options) => {
-            allow_many_files()?;
+            files::allow_many()?;
             on_processors(LevelFilter::WARN, demo::demo(url, options))
         }
         Command::Run(options) if options.background => background::start(),
@@ -104,14 +104,14 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::List(options) => on_runtime(list::list(url, options)),
         Command::Cleanup => on_runtime(cleanup::cleanup(url)),
         Command::Conformance(options) => {
-            allow_many_files()?;
+            files::allow_many()?;
             match options.chaos {
                 Some(time) => on_processors(LevelFilter::WARN, chaos::chaos(url, options, time)),
                 None => conformance::conformance(url, options),
             }
         }
         Command::Bench(options) => {
-            allow_many_files()?;
+            files::allow_many()?;
             // Each of many sessions would have the same warnings.
             on_processors(LevelFilter::ERROR, bench::bench(url, options))
         }
@@ -120,13 +120,6 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Completions(options) => generate::completions(options),
         Command::Man(options) => generate::man(options),
     }
-}
-
-/// As many open files as the system lets this process have: a thousand may contend, and the locks of a directory take an
-/// open file each.
-fn allow_many_files() -> io::Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
 }
 
 /// Runs what does little itself. One thread beside this one keeps the session while this one is held up, and a machine of many processors
@@ -148,8 +141,10 @@ fn on<T>(
     logged: LevelFilter,
     command: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
+    /// A runtime panics if it lacks those by which it hears of signals.
+    const FILES: usize = 6;
     log_to_stderr(logged);
-    let runtime = runtime.enable_all().build();
+    let runtime = files::expect(FILES).and_then(|()| runtime.enable_all().build());
     let runtime = runtime.map_err(|error| Failure::from(error).during("no threads can be started"))?;
     let ended = runtime.block_on(command);
     // A name that is still being looked up must not hold up the end.
