@@ -47,6 +47,10 @@ fn is_over(said: &DbError) -> bool {
 
 /// Our requests are single calls, and transactions of their own: one that is refused has changed nothing.
 fn row(said: &DbError) -> Row {
+    // Such as of a disk that is too full for its log: it starts again, and has or has not what it was writing.
+    if said.parsed_severity() == Some(Severity::Panic) {
+        return (ErrorKind::Unreachable, Effect::Unknown, true, "the server crashed");
+    }
     let effect = if is_over(said) { Effect::Unknown } else { Effect::None };
     let code = said.code();
     let (kind, retryable, message) = match code.code() {
