@@ -63,9 +63,19 @@ async fn ended_connections_are_no_loss() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn defaults_of_the_database_change_nothing() {
-    let server = Postgres::start().await.unwrap();
+    defaults_change_nothing("repeatable read").await;
+}
+
+/// Requests that are refused because they cannot be serialized would be repeated; none is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_serializable_default_changes_nothing() {
+    defaults_change_nothing("serializable").await;
+}
+
+async fn defaults_change_nothing(isolation: &str) {
+    let server = Postgres::start_with(&["log_min_messages=error"]).await.unwrap();
     for setting in [
-        "default_transaction_isolation = 'repeatable read'",
+        &*format!("default_transaction_isolation = '{isolation}'"),
         "statement_timeout = '100ms'",
         "lock_timeout = '1ms'",
         "idle_session_timeout = '500ms'",
@@ -99,6 +109,9 @@ async fn defaults_of_the_database_change_nothing() {
         let had: Vec<_> = tries.into_iter().filter_map(Result::unwrap).collect();
         assert_eq!(had.len(), 1, "round {round}");
     }
+    let data = server.sql("SHOW data_directory").await.unwrap();
+    let log = std::fs::read_to_string(std::path::Path::new(&data).with_file_name("log")).unwrap();
+    assert!(!log.contains("could not serialize"), "{log}");
 }
 
 #[tokio::test]
