@@ -119,7 +119,8 @@ async fn without_room_for_tables_nobody_comes_and_everybody_who_is_there_goes_on
     fill(&server).await;
     let mut guards = Vec::new();
     let refused = loop {
-        match alice.exclusive(&format!("free/{}", guards.len())).unwrap().acquire().await {
+        let free = start(&alice.exclusive(&format!("free/{}", guards.len())).unwrap());
+        match tokio::time::timeout(DEADLINE, free).await.expect("it is not refused").unwrap() {
             Ok(guard) => guards.push(guard),
             Err(error) => break error,
         }
