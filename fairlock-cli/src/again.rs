@@ -5,6 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::broken_pipe;
+
 /// A process that plays this role. People see it under this name in their lists.
 pub(crate) fn again(name: &str, role: &str) -> io::Result<Command> {
     /// Whatever has become of the file since this process was started.
@@ -15,5 +17,6 @@ pub(crate) fn again(name: &str, role: &str) -> io::Result<Command> {
     }
     let mut command = Command::new(PROGRAM);
     command.arg0(name).arg(role);
+    broken_pipe::tell(&mut command);
     Ok(command)
 }

@@ -4,14 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid, set_parent_process_death_signal, waitpid};
 use rustix::stdio::dup2_stdin;
 
 use crate::again::again;
+use crate::broken_pipe;
 use crate::exit::{Failure, OTHER};
 use crate::link::{Start, send, share, shared};
 
@@ -77,8 +77,7 @@ fn replace(parent: i32, program: &OsStr, arguments: impl Iterator<Item = OsStrin
         return Err(Failure::new(OTHER, "fairlock died before its program started"));
     }
     let Some(variables) = started? else { return Ok(()) };
-    let mut command = Command::new(program);
-    Err(not_started(program, command.args(arguments).envs(variables).exec()))
+    Err(not_started(program, broken_pipe::exec(program, arguments, variables)))
 }
 
 /// What the environment has to tell of the lock, when that is had, and the open files are those of the program; `None` if it never is.

@@ -4,6 +4,7 @@ mod again;
 mod arguments;
 mod background;
 mod bench;
+mod broken_pipe;
 mod chaos;
 mod child;
 mod cleanup;

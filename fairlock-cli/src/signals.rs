@@ -30,8 +30,7 @@ impl Signals {
     /// Handles all signals but those that this process was started to ignore: under `nohup` a hangup must not
     /// reach the child either.
     pub(crate) fn new() -> io::Result<Self> {
-        let ignored = ignored();
-        let handled = HANDLED.into_iter().filter(|signal| ignored >> (signal.as_raw() - 1) & 1 == 0);
+        let handled = HANDLED.into_iter().filter(|signal| !ignores(*signal));
         let received = handled.map(stream).collect::<io::Result<_>>()?;
         Ok(Self { received, mark: signal(SignalKind::from_raw(MARK.as_raw()))? })
     }
@@ -69,9 +68,10 @@ fn stream(number: Signal) -> io::Result<BoxStream<'static, Signal>> {
     Ok(poll_fn(move |context| signals.poll_recv(context)).map(move |()| number).boxed())
 }
 
-/// A bit for each signal that this process ignores; none where the system does not tell.
-fn ignored() -> u64 {
+/// Whether this process ignores the signal, as far as the system tells.
+pub(crate) fn ignores(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal.as_raw() - 1) & 1 == 1)
 }

@@ -32,12 +32,12 @@ fn script(place: &Place<TempDir>, script: &str) -> Command {
 async fn four_at_a_time() {
     let place = place();
     let log = place.kept.path().join("log");
-    // A program runs until there are so many others, or none is to come.
+    // A program runs until the third after it runs too, or the last one.
+    let program = "echo + >> $LOG; until (($(grep -cF + $LOG) >= (f < 7 ? f + 3 : 10))); do sleep 0.01; done; echo - >> $LOG";
     let line = format!(
-        "for f in 1 2 3 4 5 6 7 8 9 10; do $RUN --semaphore 4 x sh -c 'echo + >> {0}; sleep 0.2; echo - >> {0}'; done; $JOIN; echo $?",
-        log.display()
+        "export f; for f in {{1..10}}; do $RUN --semaphore 4 x bash -c '{program}'; done; $JOIN; echo $?"
     );
-    let output = in_time("it ends", script(&place, &line).output()).await.unwrap();
+    let output = in_time("it ends", script(&place, &line).env("LOG", &log).output()).await.unwrap();
     assert_eq!(output.stdout, b"0\n", "{output:?}");
     let mut running = 0;
     let counts: Vec<i32> = fs::read_to_string(log)

@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -51,6 +52,48 @@ async fn commands_and_options_are_completed() {
         let script = place.stdout(&["completions", shell]).await;
         assert!(script.contains(text) && script.contains("FAIRLOCK_COMPLETE"), "{shell}: {script}");
     }
+}
+
+#[tokio::test]
+#[ignore = "fish is not among what the tests need (apt-get install fish)"]
+async fn fish_completes_names_and_commands() {
+    let place = Place::directory();
+    let _backup = place.holding("one", "backup").await;
+    for (typed, expected) in [("fairlock queue b", "backup\n"), ("fairlock unl", "unlock\t")] {
+        let script = "fairlock completions fish | source; complete -C $argv[1]";
+        let completed = in_shell(&place, "fish", &["-c", script, typed]).await;
+        assert!(completed.starts_with(expected), "{typed}: {completed}");
+    }
+}
+
+/// In a terminal, as zsh completes nowhere else.
+#[tokio::test]
+#[ignore = "zsh is not among what the tests need (apt-get install zsh)"]
+async fn zsh_completes_names_and_commands() {
+    let place = Place::directory();
+    let _backup = place.holding("one", "backup").await;
+    for (typed, expected) in
+        [("fairlock queue b", "fairlock queue backup"), ("fairlock unl", "fairlock unlock")]
+    {
+        let script = r#"
+            zmodload zsh/zpty; zpty shell zsh -f -i
+            until_line() { while zpty -r shell line; do [[ $line == *$1* ]] && print -r -- "$line" && break; done }
+            zpty -w shell 'autoload -U compinit && compinit -u -D; source <(fairlock completions zsh); echo re""ady'
+            until_line ready
+            zpty -w -n shell "$1"$'\t\C-aecho =\n'; until_line '=fairlock'"#;
+        let completed = in_shell(&place, "zsh", &["-f", "-c", script, "zsh", typed]).await;
+        assert!(completed.contains(&format!("={expected}")), "{typed}: {completed}");
+    }
+}
+
+/// What this shell prints, which finds the command.
+async fn in_shell(place: &Place<TempDir>, shell: &str, arguments: &[&str]) -> String {
+    let folder = Path::new(env!("CARGO_BIN_EXE_fairlock")).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new(shell);
+    command.args(arguments).env("PATH", path).env("FAIRLOCK_URL", &place.url).env_remove("RUST_LOG");
+    let output = in_time("the shell ends", command.output()).await.unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[tokio::test]

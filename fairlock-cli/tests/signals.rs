@@ -116,3 +116,22 @@ async fn a_reader_that_goes_away_is_no_error() {
         assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{arguments:?}");
     }
 }
+
+/// As with flock(1), whoever writes under `trap '' PIPE` gets an error instead of an end, and others don't.
+#[tokio::test]
+async fn a_program_hears_of_broken_pipes_as_fairlock_was_to() {
+    const PIPE: u64 = 1 << 12;
+    let place = place();
+    for (trap, ignored) in [("", 0), ("trap '' PIPE;", PIPE)] {
+        for options in ["", "--background --wait 60"] {
+            let script = format!(r#"{trap} "$0" run {options} x -- grep SigIgn /proc/self/status | cat"#);
+            let mut command = Command::new("bash");
+            command.args(["-c", &script, env!("CARGO_BIN_EXE_fairlock")]).env("FAIRLOCK_URL", &place.url);
+            let output = in_time("the program ends", command.output()).await.unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            let mask = said.trim().rsplit('\t').next().unwrap();
+            let mask = u64::from_str_radix(mask, 16).unwrap_or_else(|_| panic!("{trap} {options}: {said}"));
+            assert_eq!(mask & PIPE, ignored, "{trap} {options}");
+        }
+    }
+}

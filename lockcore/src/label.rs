@@ -52,7 +52,7 @@ fn split_end<'t>(text: &'t str, length: &str) -> Option<(&'t str, &'t str)> {
 
 fn origin(text: &str) -> Option<(&str, u32)> {
     let (host, pid) = text.rsplit_once(':')?;
-    Some((host, pid.parse().ok()?)).filter(|_| !host.is_empty())
+    Some((host, pid.parse().ok()?)).filter(|_| !host.is_empty() && !host.contains(MARK))
 }
 
 #[cfg(test)]
@@ -95,7 +95,7 @@ mod tests {
         fn what_we_write_we_read(
             label in "\\PC*(\u{1f}[0-9]:[0-9])?",
             value: Option<String>,
-            host in "[^:]\\PC{0,9}",
+            host in "[^:\\pC]\\PC{0,9}",
             pid: u32,
         ) {
             let from = format!("{host}:{pid}");

@@ -52,6 +52,8 @@ impl fmt::Display for SessionEvent {
             SessionEvent::Connected => f.write_str("connected"),
             SessionEvent::Doubtful { .. } => f.write_str("in doubt: the server does not answer"),
             SessionEvent::Recovered { after } => write!(f, "the server answers again, after {after:.1?}"),
+            SessionEvent::Lost { loss, held: 0 } => write!(f, "lost: {loss}"),
+            SessionEvent::Lost { loss, held: 1 } => write!(f, "lost, with one lock held: {loss}"),
             SessionEvent::Lost { loss, held } => write!(f, "lost, with {held} locks held: {loss}"),
             SessionEvent::Reopened { after } => write!(f, "a new session after {after:.1?} without one"),
             SessionEvent::Missed(events) => write!(f, "{events} events were missed"),
