@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 use lockcore::{ErrorKind, Result};
-use rustix::fs::{FileType, Stat, lstat};
+use rustix::fs::{FileType, RawMode, Stat, lstat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -20,7 +20,7 @@ pub(crate) struct Trusted {
 }
 
 const ROOT: u32 = 0;
-const STICKY: u32 = 0o1000;
+const STICKY: RawMode = 0o1000;
 
 impl Trusted {
     /// This user. Root, who can do everything, always is.

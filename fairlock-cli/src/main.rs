@@ -1,5 +1,11 @@
 //! The command `fairlock`: a program under a fair distributed lock, and views of the queues.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "the command needs Linux, whose kernel ends a program together with those who watch over its lock \
+     (prctl(2), pidfd_open(2)); the libraries need it nowhere"
+);
+
 mod again;
 mod arguments;
 mod background;
