@@ -34,11 +34,14 @@ impl<'d> Counter<'d> {
     pub(crate) fn take(directory: &'d Directory) -> Result<Option<Self>> {
         match directory.change(COUNTER)? {
             Some(file) => Self::of(directory, file),
-            None => {
-                directory.publish(COUNTER, &text(0, None))?;
-                directory.change(COUNTER)?.map_or(Ok(None), |file| Self::of(directory, file))
-            }
+            None => Self::make(directory),
         }
+    }
+
+    /// The same where there was none. Of all who make one at the same time the first has the right, and keeps it.
+    fn make(directory: &'d Directory) -> Result<Option<Self>> {
+        directory.publish_first(COUNTER, &text(0, None))?;
+        directory.change(COUNTER)?.map_or(Ok(None), |file| Self::of(directory, file))
     }
 
     fn of(directory: &'d Directory, file: File) -> Result<Option<Self>> {
@@ -197,6 +200,15 @@ mod tests {
         assert!(Counter::take(&root).unwrap().is_none());
         drop(counter);
         assert!(Counter::take(&root).unwrap().is_some());
+    }
+
+    #[test]
+    fn of_two_who_find_no_counter_the_first_keeps_the_right() {
+        let (_directory, root) = root();
+        let first = Counter::take(&root).unwrap().unwrap();
+        assert!(Counter::make(&root).unwrap().is_none());
+        assert!(first.counts().unwrap());
+        assert_eq!(root.names().unwrap(), [COUNTER]);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use lockcore::{EntryId, Error, ErrorKind, Result};
 #[cfg(target_os = "linux")]
 use rustix::fs::FileType;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+use rustix::fs::RenameFlags;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Gid, Mode, OFlags, Stat, flock, fstat, statat};
 use rustix::io::Errno;
 
@@ -146,7 +148,7 @@ impl Directory {
         let Some(made) = self.enter(unfinished)? else { return Ok(false) };
         let given = self.access.give(&made.fd, self.access.mode);
         given.map_err(|errno| self.not_given(name, errno))?;
-        match rustix::fs::renameat(&self.fd, unfinished, &self.fd, name) {
+        match self.rename_where_none(unfinished, name) {
             Ok(()) => Ok(true),
             // Somebody was faster.
             Err(Errno::NOTEMPTY | Errno::EXIST) => self.remove_empty(unfinished),
@@ -246,11 +248,30 @@ impl Directory {
     /// Makes a file with this text that nobody sees before it is complete, in the place of the one that is there; false
     /// if this directory has been removed.
     pub(crate) fn publish(&self, name: &str, text: &str) -> Result<bool> {
+        self.publish_by(name, text, |unfinished| self.rename(unfinished, name))
+    }
+
+    /// The same where there is no such file. One that is there stays: somebody was faster.
+    pub(crate) fn publish_first(&self, name: &str, text: &str) -> Result<bool> {
+        self.publish_by(name, text, |unfinished| match self.rename_where_none(unfinished, name) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => self.remove(unfinished),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.failed("create", name, errno)),
+        })
+    }
+
+    fn publish_by(
+        &self,
+        name: &str,
+        text: &str,
+        give_name: impl FnOnce(&str) -> Result<bool>,
+    ) -> Result<bool> {
         let unfinished = unfinished();
         let Some(file) = self.make_for(&unfinished, name)? else { return Ok(false) };
         let written =
             file.write_all_at(text.as_bytes(), 0).map_err(|error| self.failed("write", name, error));
-        self.or_remove(&unfinished, written.and_then(|()| self.rename(&unfinished, name)))
+        self.or_remove(&unfinished, written.and_then(|()| give_name(&unfinished)))
     }
 
     /// What became of a file that was just made, which goes if it is not to be used.
@@ -300,6 +321,18 @@ impl Directory {
         }
     }
 
+    /// Gives a file or a directory a name that nothing has. Where the system, or the file system, cannot do that, what has the name is replaced,
+    /// unless it is a directory that is not empty. A link would be no way: whoever is killed before he removes the first name leaves one
+    /// that looks alive whenever the file is locked.
+    fn rename_where_none(&self, from: &str, to: &str) -> Result<(), Errno> {
+        #[cfg(any(target_os = "linux", target_os = "macos"))]
+        match rustix::fs::renameat_with(&self.fd, from, &self.fd, to, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            renamed => return renamed,
+        }
+        rustix::fs::renameat(&self.fd, from, &self.fd, to)
+    }
+
     /// Gives a file another name; whether it was there.
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<bool> {
         match rustix::fs::renameat(&self.fd, from, &self.fd, to) {
@@ -344,4 +377,19 @@ pub(crate) fn unlock(file: &File) {
 pub(crate) enum Lock {
     Exclusive,
     Shared,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_somebody_else_just_made_is_not_replaced() {
+        let there = tempfile::tempdir().unwrap();
+        let root = Directory::open(there.path()).unwrap().unwrap();
+        let first = root.enter_or_make("a").unwrap().unwrap();
+        assert!(root.make_directory("a").unwrap(), "there is one");
+        assert!(first.publish("file", "").unwrap(), "it is the first");
+        assert_eq!(root.names().unwrap(), ["a"]);
+    }
 }

@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use lockcore::queue::Standing;
 use lockcore::{EntryId, FencingToken, Result};
 use rustix::fs::{Stat, fstat, lstat};
@@ -58,8 +60,16 @@ impl Watched {
     }
 
     /// Returns when the entry may be gone.
-    pub(crate) async fn woken(&self) {
+    async fn woken(&self) {
         self.watch.woken(|| self.is_gone().unwrap_or(true)).await;
+    }
+
+    /// Returns when one of these may be gone.
+    pub(crate) async fn any(watched: &[Self]) {
+        let mut departures: FuturesUnordered<_> = watched.iter().map(Self::woken).collect();
+        if departures.next().await.is_none() {
+            std::future::pending().await
+        }
     }
 
     /// What its owner knew of those ahead when it left.

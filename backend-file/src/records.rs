@@ -50,7 +50,7 @@ impl Root {
         let root = self.open_or_make()?;
         let Some(records) = root.enter_or_make(RECORDS)? else { return Ok(None) };
         let Some(family) = records.enter_or_make(family_name(lock.family))? else { return Ok(None) };
-        let Some(turn) = family.change(TURN)? else { return family.publish(TURN, "").map(|_| None) };
+        let Some(turn) = family.change(TURN)? else { return family.publish_first(TURN, "").map(|_| None) };
         let ours = lock_file(&turn, Lock::Exclusive).map_err(|errno| family.failed("lock", TURN, errno))?;
         if !ours || !family.is(TURN, &turn)? {
             return Ok(None);

@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use lockcore::queue::Standing;
 use lockcore::session::{Clock, Lease, Loss};
 use lockcore::{
@@ -294,7 +292,7 @@ impl QueueSession for FileSession {
             asks = true;
             tokio::select! {
                 // What has woken wrongly once would do so for ever.
-                () = any(wakers) => (wakers, pause, longest) = (&[], SHORTEST, RECHECK.min(longest)),
+                () = Watched::any(wakers) => (wakers, pause, longest) = (&[], SHORTEST, RECHECK.min(longest)),
                 () = tokio::time::sleep(pause) => pause = longest.min(pause.saturating_mul(2)),
             }
         }
@@ -388,14 +386,6 @@ impl Drop for FileSession {
 fn runtime_ends(error: tokio::task::JoinError) -> Error {
     Error::new(ErrorKind::Backend, "the runtime ends, and its threads with it: use one that goes on running")
         .with_source(error)
-}
-
-/// Returns when one of these may be gone.
-async fn any(watched: &[Watched]) {
-    let mut departures: FuturesUnordered<_> = watched.iter().map(Watched::woken).collect();
-    if departures.next().await.is_none() {
-        std::future::pending().await
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt::{self, Display};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -47,7 +47,11 @@ pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
 /// The result, for people: aligned columns.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[Cell; N]]) -> io::Result<()> {
     let (columns, coloured) = (size(&io::stdout()).map(|(columns, _)| columns), coloured(&io::stdout()));
-    lines(header, rows, columns, coloured).iter().try_for_each(line)
+    // Otherwise each of a hundred thousand lines is a system call.
+    let mut stdout = BufWriter::new(io::stdout());
+    let printed =
+        lines(header, rows, columns, coloured).iter().try_for_each(|line| writeln!(stdout, "{line}"));
+    printed.and_then(|()| stdout.flush()).map_err(printing)
 }
 
 /// The lines of a table. In a terminal of so many columns no line is longer: the last column gives way.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use lockcore::{EntryKind, Family, LockName};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
