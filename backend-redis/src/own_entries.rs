@@ -157,11 +157,15 @@ impl OwnEntries {
         (!slept).then(|| (own.woken.clone(), own.recheck))
     }
 
-    /// A message came for this entry: it wakes whoever sleeps for it, or will. The last one counts.
-    pub(crate) fn receive(&self, id: &EntryId, told: Option<Seen>) {
-        if let Some(own) = self.lock().entries.get_mut(id) {
-            own.told = told;
-            own.woken.notify_one();
+    /// A message came for these entries: it wakes whoever sleeps for them, or will. The last word of each counts, and who is woken
+    /// by an earlier one sees it as well.
+    pub(crate) fn receive(&self, words: impl IntoIterator<Item = (EntryId, Option<Seen>)>) {
+        let mut state = self.lock();
+        for (id, told) in words {
+            if let Some(own) = state.entries.get_mut(&id) {
+                own.told = told;
+                own.woken.notify_one();
+            }
         }
     }
 
@@ -309,14 +313,14 @@ mod tests {
         let told = |then: fn(&OwnEntries, &EntryId)| {
             let entries = OwnEntries::default();
             let (_, Entry { id, .. }, missed) = asked(&entries);
-            entries.receive(&id, Seen::in_message("id:7:0").1);
+            entries.receive([(id.clone(), Seen::in_message("id:7:0").1)]);
             assert!(entries.made(&id, 7, missed));
             then(&entries, &id);
             entries.told(&id)
         };
         assert_eq!(told(|_, _| {}), Some(Standing::Holds));
         assert_eq!(told(|entries, id| drop(entries.told(id))), None, "it is told once");
-        assert_eq!(told(|entries, id| entries.receive(id, None)), None);
+        assert_eq!(told(|entries, id| entries.receive([(id.clone(), None)])), None);
         assert_eq!(told(|entries, _| entries.wake_all()), None);
         assert_eq!(told(|entries, id| entries.absent(std::slice::from_ref(id))), None);
         assert_eq!(told(|entries, id| entries.refuse(&[(id.clone(), 7)])), None);

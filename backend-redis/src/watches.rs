@@ -92,9 +92,7 @@ async fn receive(shared: &Shared, subscription: &Subscription, mut pubsub: PubSu
             Ok(Some(message)) => {
                 asked = false;
                 let text: String = message.get_payload().unwrap_or_default();
-                for (id, told) in text.split_whitespace().map(Seen::in_message) {
-                    shared.entries.receive(&id, told);
-                }
+                shared.entries.receive(text.split_whitespace().map(Seen::in_message));
             }
             Ok(None) => return,
             Err(_) if asked => return,
