@@ -131,7 +131,7 @@ async fn a_timeout_ends_while_disconnected(context: Context) -> Verdict {
     let (alice, bob) = context.pair().await?;
     let (a, b) = (alice.locks.exclusive(context.name())?, bob.locks.exclusive(context.name())?);
     let guard = a.acquire().await?;
-    let brief = Duration::from_millis(200);
+    let brief = Duration::from_secs(1);
     let waiting = context.enqueue(&b, bob.options().with_wait(Wait::For(brief)), 1).await?;
     // Once this is answered, bob has heard of his entry too.
     b.queue().await?;

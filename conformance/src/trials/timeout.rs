@@ -10,7 +10,7 @@ trials!("timeout", Clients: [
     a_lock_that_comes_in_time_is_had,
 ]);
 
-const SHORT: Duration = Duration::from_millis(100);
+const SHORT: Duration = Duration::from_millis(500);
 
 async fn timeout_leaves_nothing(context: Context) -> Verdict {
     let (alice, bob) = context.pair().await?;
