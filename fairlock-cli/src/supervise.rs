@@ -92,12 +92,15 @@ impl<'g> Supervised<'g> {
         terms: Terms,
     ) -> Result<Self, Failure> {
         let Standby { process: guardian, socket } = standby;
+        // Before the program can be stopped by a key: a process that is stopped while it is being made stops its maker where nobody sees it,
+        // neither shell nor user (vfork(2)).
+        let witness = Witness::new()?;
         let (stdin, locks) = (io::stdin(), held.descriptors()?);
         let files = std::iter::once(stdin.as_fd()).chain(locks.iter().map(AsFd::as_fd));
         share(&socket, &files.collect::<Vec<_>>())?;
         let link = Link::new(socket)?;
         link.send(&Start { variables, held: held_until(held, terms), close: terms.close });
-        Ok(Self { held, terms, guardian, link, witness: Witness::new()?, asked: false })
+        Ok(Self { held, terms, guardian, link, witness, asked: false })
     }
 
     /// Waits for the end of the program, and of all that has to end with it.

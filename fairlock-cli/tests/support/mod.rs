@@ -182,9 +182,11 @@ impl Running {
                 let reader = self.lines.get_mut();
                 let bytes = reader.fill_buf().await.unwrap();
                 assert!(!bytes.is_empty(), "{text:?} was never printed, but {seen:?}");
+                let before = seen.len();
                 seen += std::str::from_utf8(bytes).unwrap();
-                let length = bytes.len();
-                reader.consume(length);
+                // What follows is read as lines.
+                seen.truncate(seen.find(text).map_or(seen.len(), |at| at + text.len()));
+                reader.consume(seen.len() - before);
             }
         };
         in_time(text, read).await;
