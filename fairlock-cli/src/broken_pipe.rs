@@ -1,33 +1,24 @@
 //! Whether this process was started to ignore SIGPIPE, as under `trap '' PIPE`: then the program is too.
 //!
-//! That has to be seen before `main`: Rust lets every process ignore that signal from there on, and std every process that it starts
-//! end by it again.
+//! Processes that std starts end by it again, so those of fairlock's own are told.
 
 use std::convert::Infallible;
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
 
-use crate::signals::ignores;
+use crate::signals::was_ignored;
 
 /// In the environment of the processes of fairlock's own, which std has started.
 const VARIABLE: &str = "FAIRLOCK_IGNORES_BROKEN_PIPES";
 
-static IGNORED: AtomicBool = AtomicBool::new(false);
-
-/// Runs before `main`. Nothing here needs what `main` finds prepared.
-#[ctor::ctor(unsafe)]
-fn before_main() {
-    IGNORED.store(ignores(Signal::PIPE), Ordering::Relaxed);
-}
-
 fn is_ignored() -> bool {
-    IGNORED.load(Ordering::Relaxed) || env::var_os(VARIABLE).is_some()
+    was_ignored(Signal::PIPE) || env::var_os(VARIABLE).is_some()
 }
 
 /// Lets a process of fairlock's own know.
@@ -43,8 +34,6 @@ pub(crate) fn exec(
     arguments: impl Iterator<Item = OsString>,
     variables: Vec<(String, String)>,
 ) -> io::Error {
-    use std::os::unix::process::CommandExt;
-
     if !is_ignored() {
         return Command::new(program).args(arguments).envs(variables).exec();
     }

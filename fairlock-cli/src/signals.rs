@@ -1,6 +1,7 @@
 //! The signals that the command reacts to.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::stream::{BoxStream, SelectAll, poll_fn};
 use futures::{FutureExt, StreamExt};
@@ -30,7 +31,7 @@ impl Signals {
     /// Handles all signals but those that this process was started to ignore: under `nohup` a hangup must not
     /// reach the child either.
     pub(crate) fn new() -> io::Result<Self> {
-        let handled = HANDLED.into_iter().filter(|signal| !ignores(*signal));
+        let handled = HANDLED.into_iter().filter(|signal| !was_ignored(*signal));
         let received = handled.map(stream).collect::<io::Result<_>>()?;
         Ok(Self { received, mark: signal(SignalKind::from_raw(MARK.as_raw()))? })
     }
@@ -68,10 +69,19 @@ fn stream(number: Signal) -> io::Result<BoxStream<'static, Signal>> {
     Ok(poll_fn(move |context| signals.poll_recv(context)).map(move |()| number).boxed())
 }
 
-/// Whether this process ignores the signal, as far as the system tells.
-pub(crate) fn ignores(signal: Signal) -> bool {
+/// A bit for each signal that this process was started to ignore; none where the system does not tell.
+static IGNORED: AtomicU64 = AtomicU64::new(0);
+
+/// Runs before `main`, as Rust lets every process ignore SIGPIPE from there on. Nothing here needs what is prepared for `main`.
+#[ctor::ctor(unsafe)]
+fn before_main() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal.as_raw() - 1) & 1 == 1)
+    IGNORED.store(mask.unwrap_or(0), Ordering::Relaxed);
+}
+
+/// Whether this process was started to ignore the signal.
+pub(crate) fn was_ignored(signal: Signal) -> bool {
+    IGNORED.load(Ordering::Relaxed) >> (signal.as_raw() - 1) & 1 == 1
 }
